@@ -1,1 +1,333 @@
-//! config
+//! The configuration: read once, validated whole, then plain data.
+//!
+//! [`Config::load`] reads `config.yaml` and either returns a [`Config`] in which every value is in range and every
+//! path is resolved, or a [`ConfigErrors`] that lists all problems of the file at once. Nothing later checks a setting again.
+//!
+//! Sizes are bytes (the file's MB and GB are powers of 1024), times are [`Duration`]s, and "off" (0 in the file) is `None`.
+
+mod choice;
+mod error;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use choice::choice;
+
+pub use choice::Choice;
+pub use error::{ConfigErrors, Problem};
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from; relative paths in it were resolved against its folder.
+    pub path: PathBuf,
+    /// Addresses and limits of the server.
+    pub server: Server,
+    /// What may be in memory, and who leaves first.
+    pub capacity: Capacity,
+    /// How the networks run.
+    pub onnx: Onnx,
+    /// The avatars, in the order of the file; ids are unique and there is at least one.
+    pub models: Vec<Model>,
+    /// What is logged, how, and where to.
+    pub logging: Logging,
+}
+
+impl Config {
+    /// The model called `id`.
+    #[must_use]
+    pub fn model(&self, id: &str) -> Option<&Model> {
+        self.models.iter().find(|model| model.id == id)
+    }
+}
+
+/// `server`: addresses and limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// `port`: where gRPC listens.
+    pub listen: Listen,
+    /// `http_port`: where the page, the probes and the metrics are served; `None` if switched off.
+    pub http: Option<Listen>,
+    /// `max_message_size_mb`: the largest gRPC message, received or sent, in bytes.
+    pub max_message_bytes: usize,
+    /// `max_connections`: connections open at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// `max_concurrent_requests`: calls in progress at once; more are refused with `RESOURCE_EXHAUSTED`.
+    pub max_concurrent_requests: usize,
+    /// `max_streams`: `Talk` streams open at once; more are refused with `RESOURCE_EXHAUSTED`.
+    pub max_streams: usize,
+    /// `request_timeout_seconds`: the longest a unary call may take when it brings no deadline of its own.
+    pub request_timeout: Option<Duration>,
+    /// `drain_seconds`: how long work in progress may take to finish after a stop signal.
+    pub drain: Duration,
+    /// `keepalive_seconds`: the pause between HTTP/2 pings on a quiet connection.
+    pub keepalive: Option<Duration>,
+    /// `keepalive_timeout_seconds`: how long a ping may stay unanswered before the connection is closed.
+    pub keepalive_timeout: Duration,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Host name or address; `None` is every interface.
+    pub host: Option<String>,
+    /// TCP port; 0 lets the system choose a free one.
+    pub port: u16,
+}
+
+impl Listen {
+    /// Addresses to try to bind, best first: every interface is the IPv6 wildcard (which takes IPv4 too where
+    /// the system allows it), then the IPv4 one.
+    ///
+    /// # Errors
+    /// If the host name does not resolve.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        match &self.host {
+            None => Ok(vec![
+                SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), self.port),
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), self.port),
+            ]),
+            Some(host) => Ok((host.as_str(), self.port).to_socket_addrs()?.collect()),
+        }
+    }
+
+    /// The URL under which a program on this machine reaches the address.
+    #[must_use]
+    pub fn local_url(&self) -> String {
+        let host = match self.host.as_deref() {
+            None | Some("0.0.0.0" | "::") => "127.0.0.1",
+            Some(host) => host,
+        };
+        if host.contains(':') {
+            format!("http://[{host}]:{}", self.port)
+        } else {
+            format!("http://{host}:{}", self.port)
+        }
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.as_deref() {
+            None => write!(f, ":{}", self.port),
+            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            Some(host) => write!(f, "{host}:{}", self.port),
+        }
+    }
+}
+
+/// `capacity`: what may be in memory, and who leaves first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capacity {
+    /// `max_models`: avatars in memory at once.
+    pub max_models: usize,
+    /// `max_memory_gb`: bytes all avatars in memory may take together.
+    pub max_memory_bytes: u64,
+    /// `eviction_policy`: which idle avatar leaves when room is needed.
+    pub eviction_policy: EvictionPolicy,
+    /// `idle_unload_minutes`: an avatar unused for this long is unloaded.
+    pub idle_unload: Option<Duration>,
+    /// `background_cache_frames`: prepared backgrounds kept in memory per avatar.
+    pub background_cache_frames: usize,
+    /// `eviction_wait_seconds`: how long a request waits for an idle victim before it is refused.
+    pub eviction_wait: Duration,
+    /// `parallel_loads`: avatars that may be loading at once.
+    pub parallel_loads: usize,
+    /// `load_retry_seconds`: the pause after a failed load before the next attempt; doubles with every failure.
+    pub load_retry: Duration,
+    /// `load_retry_max_seconds`: where that doubling ends.
+    pub load_retry_max: Duration,
+}
+
+choice! {
+    /// Which idle avatar leaves when room is needed.
+    EvictionPolicy {
+        /// The one unused for longest.
+        Lru = "lru",
+        /// The one used least, old use counting less; ties by last use.
+        Lfu = "lfu",
+    }
+}
+
+/// `onnx`: how the networks run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Onnx {
+    /// `library_path`: the ONNX Runtime shared library; `None` searches the usual places.
+    pub library_path: Option<PathBuf>,
+    /// `cuda_enabled`: CUDA is demanded; without it the start fails unless `fallback` allows the CPU.
+    pub cuda_enabled: bool,
+    /// `cuda_device`: which GPU.
+    pub cuda_device: u32,
+    /// `backend`: which engine.
+    pub backend: BackendChoice,
+    /// `execution_providers`: in order of preference, without duplicates, never empty.
+    pub execution_providers: Vec<ExecutionProvider>,
+    /// `fallback`: what to do when a demanded provider is not usable.
+    pub fallback: Fallback,
+    /// `profile`: what the thread defaults aim at.
+    pub profile: Profile,
+    /// `sessions_per_model`: sessions (each with its own thread) per avatar; `None` follows `profile`.
+    pub sessions_per_model: Option<usize>,
+    /// `intra_threads`: threads inside one session; `None` follows `profile`.
+    pub intra_threads: Option<usize>,
+    /// `max_batch`: frames in one run of the network; `None` is 1 on a CPU and 8 on a GPU.
+    pub max_batch: Option<usize>,
+    /// `batch_delay_ms`: how long the first frame of a batch waits for company.
+    pub batch_delay: Duration,
+    /// `queue_frames`: frames that may wait per avatar; more are refused with `RESOURCE_EXHAUSTED`.
+    pub queue_frames: usize,
+    /// `hang_timeout_seconds`: a run of the network longer than this fails, and its session is replaced.
+    pub hang_timeout: Duration,
+    /// `visual_cache_mb`: bytes per avatar for the part of the network that depends on the background alone; 0 is off.
+    pub visual_cache_bytes: u64,
+}
+
+choice! {
+    /// Which inference engine runs the networks.
+    BackendChoice {
+        /// ONNX Runtime where its library is found, else the embedded one.
+        Auto = "auto",
+        /// ONNX Runtime; its absence is an error.
+        OnnxRuntime = "onnxruntime",
+        /// The embedded pure-Rust engine.
+        Embedded = "embedded",
+    }
+}
+
+choice! {
+    /// Hardware ONNX Runtime may run a network on.
+    ExecutionProvider {
+        /// NVIDIA GPUs.
+        Cuda = "cuda",
+        /// NVIDIA GPUs through TensorRT.
+        TensorRt = "tensorrt",
+        /// Intel CPUs and GPUs.
+        OpenVino = "openvino",
+        /// Any CPU.
+        Cpu = "cpu",
+    }
+}
+
+choice! {
+    /// What to do when a demanded execution provider is not usable.
+    Fallback {
+        /// Refuse to start, with the reason.
+        None = "none",
+        /// Run on the CPU, and say so.
+        Cpu = "cpu",
+    }
+}
+
+choice! {
+    /// What the defaults of sessions and threads aim at.
+    Profile {
+        /// Most frames a second: as many sessions as cores, one thread each.
+        Throughput = "throughput",
+        /// Fastest single frame: one session on all cores.
+        Latency = "latency",
+    }
+}
+
+/// `models.<id>`: one avatar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The name clients ask for: 1 to 128 printable ASCII characters.
+    pub id: String,
+    /// `model_path`: the generator network, ONNX.
+    pub model_path: PathBuf,
+    /// `background_dir`: the folder of background pictures.
+    pub background_dir: PathBuf,
+    /// `crop_rects_path`: the crop rects, JSON.
+    pub crop_rects_path: PathBuf,
+    /// `audio_encoder_path`: the audio encoder network, ONNX; without it only ready-made features are served.
+    pub audio_encoder_path: Option<PathBuf>,
+    /// `num_frames`: backgrounds used; `None` is as many as there are crop rects.
+    pub num_frames: Option<usize>,
+    /// `preload`: load at start.
+    pub preload: bool,
+    /// `memory_estimate_mb`: bytes counted for this avatar at least.
+    pub memory_estimate_bytes: u64,
+    /// `audio_padding`: what the audio windows hold past the ends of a clip.
+    pub audio_padding: AudioPadding,
+    /// `compositing`: how a prediction gets into the background.
+    pub compositing: Compositing,
+    /// `sequence`: which background frame `k` shows.
+    pub sequence: Sequence,
+    /// `fps`: frames a second.
+    pub fps: u32,
+}
+
+choice! {
+    /// What the generator's audio windows hold past the ends of a clip.
+    AudioPadding {
+        /// The nearest feature again.
+        Edge = "edge",
+        /// Zeros.
+        Zeros = "zeros",
+    }
+}
+
+choice! {
+    /// How a 320x320 prediction gets into the background.
+    Compositing {
+        /// Into the 328x328 crop at (4, 4), which is then resized (bicubic) to the rect: the geometry of training.
+        Inset = "inset",
+        /// Resized (bilinear) to the whole rect.
+        Stretch = "stretch",
+    }
+}
+
+choice! {
+    /// Which of N backgrounds frame `k` shows.
+    Sequence {
+        /// 0 .. N-1, then N-2 .. 1, and again.
+        PingPong = "ping_pong",
+        /// 0 .. N-1, and again.
+        Wrap = "wrap",
+        /// 0 .. N-1, then N-1 for ever.
+        Clamp = "clamp",
+    }
+}
+
+/// `logging`: what is logged, how, and where to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logging {
+    /// `level`: the least important level that is logged.
+    pub level: LogLevel,
+    /// `format`: for people or for machines.
+    pub format: LogFormat,
+    /// `log_model_operations`: whether loads, unloads and evictions are logged at level info (else at debug).
+    pub log_model_operations: bool,
+    /// `stats_report_minutes`: the pause between two reports of what every avatar did.
+    pub stats_report: Option<Duration>,
+    /// `log_file`: a file that gets every line as well.
+    pub log_file: Option<PathBuf>,
+}
+
+choice! {
+    /// The least important level that is logged.
+    LogLevel {
+        /// Failures only.
+        Error = "error",
+        /// And what looks wrong.
+        Warn = "warn" | "warning",
+        /// And what an operator wants to know.
+        Info = "info",
+        /// And why.
+        Debug = "debug",
+        /// And every step.
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// The form of a log line.
+    LogFormat {
+        /// For people.
+        Human = "human",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
