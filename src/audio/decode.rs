@@ -3,11 +3,12 @@
 use std::io::{Cursor, ErrorKind};
 use std::path::Path;
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
@@ -105,7 +106,7 @@ impl AudioReader {
         if let Some(extension) = extension {
             hint.with_extension(extension);
         }
-        let source = MediaSourceStream::new(source, Default::default());
+        let source = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
         let container = symphonia::default::get_probe()
             .probe(
                 &hint,
@@ -128,7 +129,7 @@ impl AudioReader {
         let kind = container.format_info().short_name;
         let trusted = match kind {
             "wave" => {
-                let channels = parameters.channels.as_ref().map_or(1, |c| c.count()) as u64;
+                let channels = parameters.channels.as_ref().map_or(1, Channels::count) as u64;
                 let bytes = u64::from(parameters.bits_per_sample.unwrap_or(8)) / 8;
                 track
                     .num_frames
@@ -142,7 +143,10 @@ impl AudioReader {
         let mut reader = Self {
             track: track.id,
             expected: track.num_frames.filter(|_| trusted),
-            strict_end: matches!(kind, "wave" | "flac" | "isomp4"),
+            strict_end: match kind {
+                "wave" => trusted,
+                kind => matches!(kind, "flac" | "isomp4"),
+            },
             name,
             container,
             decoder,

@@ -82,6 +82,12 @@ fn every_format_gives_the_same_tone() {
         );
         for (channel, wanted) in [(0, 0.5), (1, 0.25)] {
             let level = level(&samples, channel);
+            // LAME scales its input by 0.95.
+            let wanted = if name == "tone.mp3" {
+                0.95 * wanted
+            } else {
+                wanted
+            };
             assert!(
                 (level - wanted).abs() < 0.01,
                 "{name}, channel {channel}: {level}"
@@ -114,7 +120,7 @@ fn a_whole_file_as_speech() {
     );
 
     let path = tempfile::Builder::new().suffix(".wav").tempfile().unwrap();
-    std::fs::write(path.path(), f32_wav(&[0.1; 32_001])).unwrap();
+    std::fs::write(path.path(), f32_wav(&vec![0.1; 32_001])).unwrap();
     let error = read_speech(path.path(), 2).unwrap_err();
     assert!(
         matches!(error, AudioError::TooLong { max_seconds: 2, .. }),

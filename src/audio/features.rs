@@ -291,6 +291,10 @@ enum End {
 impl FeatureWindows {
     /// A stream at its first feature.
     #[must_use]
+    #[expect(
+        clippy::large_stack_arrays,
+        reason = "32 KiB on their way to the heap, once a stream"
+    )]
     pub fn new(padding: Padding, lookahead: Lookahead) -> Self {
         Self {
             padding,

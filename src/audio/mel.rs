@@ -2,7 +2,7 @@
 //!
 //! 16 kHz mono; pre-emphasis `y[n] = x[n] - 0.97 x[n-1]`; STFT of 800 samples every 200, periodic Hann, centred and
 //! zero-padded; magnitude; 80 bands of 55-7600 Hz, Slaney scale and norm; `20 log10(max(1e-5, m)) - 20`;
-//! `clip(8 (S + 100) / 100 - 4, -4, 4)`. This is `SyncTalk_2D`'s `melspectrogram`, itself Wav2Lip's, and agrees with
+//! `clip(8 (S + 100) / 100 - 4, -4, 4)`. This is `SyncTalk_2D`'s `melspectrogram`, itself `Wav2Lip`'s, and agrees with
 //! librosa to 1e-3. Sums are f64: beside a loud band an f32 FFT leaves noise far above the floor of 1e-5.
 
 use std::f64::consts::TAU;
