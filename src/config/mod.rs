@@ -7,10 +7,17 @@
 
 mod choice;
 mod error;
+mod keys;
+mod raw;
+mod reader;
+mod render;
 
-use std::io;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use choice::choice;
@@ -35,7 +42,52 @@ pub struct Config {
     pub logging: Logging,
 }
 
+/// Bytes of a configuration file at most.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
 impl Config {
+    /// Reads and validates the file at `path`.
+    ///
+    /// # Errors
+    /// Everything wrong with the file, or why it could not be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+        match read {
+            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
+            Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => {
+                Err(ConfigErrors::too_large(path, FILE_BYTES_MAX))
+            }
+            Ok(_) => match String::from_utf8(bytes) {
+                Ok(text) => Self::parse(&text, path),
+                Err(error) => Err(ConfigErrors::not_utf8(path, &error)),
+            },
+        }
+    }
+
+    /// Validates `text`, the content of the file at `path`; the path is for messages and relative paths only.
+    ///
+    /// # Errors
+    /// Everything wrong with the text.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigErrors> {
+        let failed = |problems, omitted| ConfigErrors {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            problems,
+            omitted,
+        };
+        let root = raw::parse(text).map_err(|problem| failed(vec![problem], 0))?;
+        let mut report = reader::Report::default();
+        let config = keys::config(Some(&root), path, &mut report);
+        report.finish();
+        if report.problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(failed(report.problems, report.omitted))
+        }
+    }
+
     /// The model called `id`.
     #[must_use]
     pub fn model(&self, id: &str) -> Option<&Model> {
@@ -201,7 +253,7 @@ choice! {
     ExecutionProvider {
         /// NVIDIA GPUs.
         Cuda = "cuda",
-        /// NVIDIA GPUs through TensorRT.
+        /// NVIDIA GPUs through `TensorRT`.
         TensorRt = "tensorrt",
         /// Intel CPUs and GPUs.
         OpenVino = "openvino",

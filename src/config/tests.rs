@@ -1,0 +1,592 @@
+//! What the file means, and what is said when it is wrong.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::reader::KeyDoc;
+use super::*;
+
+/// A file of the original server: none of the new keys.
+const OLD: &str = r#"
+server:
+  port: ":50053"
+  max_message_size_mb: 200
+onnx:
+  library_path: "/opt/onnxruntime/libonnxruntime.so"
+  cuda_enabled: true
+capacity:
+  max_models: 40
+  max_memory_gb: 24
+  background_cache_frames: 600
+  eviction_policy: "lfu"
+  idle_unload_minutes: 60
+models:
+  sanders:
+    model_path: "D:/models/sanders/unet_328.onnx"
+    background_dir: 'C:\avatars\sanders\frames'
+    crop_rects_path: models/sanders/crop_rectangles.json
+    num_frames: 523
+    preload: true
+    memory_estimate_mb: 500
+logging:
+  level: "info"
+  log_model_operations: true
+  stats_report_minutes: 0
+  log_file: ""
+"#;
+
+/// The shortest valid file, and what tests add to it.
+fn with(rest: &str) -> String {
+    format!(
+        "models:\n  bob: {{model_path: m.onnx, background_dir: b, crop_rects_path: r.json}}\n{rest}"
+    )
+}
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text, Path::new("conf/config.yaml"))
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    parse(text).expect_err("the file is wrong").problems
+}
+
+/// The only problem of `text`.
+fn problem(text: &str) -> Problem {
+    let problems = problems(text);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    problems.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_file_of_the_original_keeps_its_meaning() {
+    let config = parse(OLD).unwrap();
+    assert_eq!(
+        config.server.listen,
+        Listen {
+            host: None,
+            port: 50053
+        }
+    );
+    assert_eq!(config.server.max_message_bytes, 200 << 20);
+    assert_eq!(config.capacity.max_models, 40);
+    assert_eq!(config.capacity.max_memory_bytes, 24 << 30);
+    assert_eq!(config.capacity.eviction_policy, EvictionPolicy::Lfu);
+    assert_eq!(config.capacity.idle_unload, Some(Duration::from_secs(3600)));
+    assert_eq!(
+        config.onnx.library_path.as_deref(),
+        Some(Path::new("/opt/onnxruntime/libonnxruntime.so"))
+    );
+    assert!(config.onnx.cuda_enabled);
+    assert_eq!(
+        config.onnx.execution_providers,
+        [ExecutionProvider::Cuda, ExecutionProvider::Cpu]
+    );
+    let sanders = config.model("sanders").unwrap();
+    assert_eq!(
+        sanders.model_path,
+        Path::new("D:/models/sanders/unet_328.onnx")
+    );
+    assert_eq!(
+        sanders.background_dir.to_str(),
+        Some(r"C:\avatars\sanders\frames")
+    );
+    assert_eq!(
+        sanders.crop_rects_path,
+        Path::new("conf/models/sanders/crop_rectangles.json")
+    );
+    assert_eq!((sanders.num_frames, sanders.preload), (Some(523), true));
+    assert_eq!(sanders.memory_estimate_bytes, 500 << 20);
+    assert_eq!((sanders.fps, sanders.compositing), (25, Compositing::Inset));
+    assert_eq!(
+        (config.logging.stats_report, config.logging.log_file),
+        (None, None)
+    );
+}
+
+#[test]
+fn the_shipped_file_holds_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.yaml");
+    let shipped = Config::load(&path).unwrap();
+    assert_eq!(
+        shipped
+            .models
+            .iter()
+            .map(|model| model.id.as_str())
+            .collect::<Vec<_>>(),
+        ["sanders", "bob", "jane"]
+    );
+    let bare = Config::parse(&with(""), &path).unwrap();
+    assert_eq!(
+        Config {
+            models: Vec::new(),
+            ..shipped.clone()
+        },
+        Config {
+            models: Vec::new(),
+            ..bare.clone()
+        }
+    );
+    let named = &bare.models[0];
+    for model in shipped.models {
+        let defaults = Model {
+            id: named.id.clone(),
+            model_path: named.model_path.clone(),
+            background_dir: named.background_dir.clone(),
+            crop_rects_path: named.crop_rects_path.clone(),
+            audio_encoder_path: None,
+            ..model
+        };
+        assert_eq!(defaults, *named);
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_their_places() {
+    let text = "\
+server:
+  prot: 50053
+  max_message_size_mb: 0
+capacity:
+  eviction_policy: lrf
+  max_memory_gb: .nan
+models:
+  bob:
+    model_path: m.onnx
+    background_dir: [b]
+    fps: \"25\"
+    max_models: 3
+    fps: 30
+";
+    let found = problems(text);
+    let lines: Vec<_> = found
+        .iter()
+        .map(|p| (p.line, p.column, p.key.as_str(), p.value.as_str()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            (2, 3, "server.prot", ""),
+            (3, 24, "server.max_message_size_mb", "0"),
+            (5, 20, "capacity.eviction_policy", "lrf"),
+            (6, 18, "capacity.max_memory_gb", ".nan"),
+            (8, 3, "models.bob.crop_rects_path", ""),
+            (10, 21, "models.bob.background_dir", "a list"),
+            (11, 10, "models.bob.fps", "25"),
+            (12, 5, "models.bob.max_models", ""),
+            (13, 5, "models.bob.fps", "30"),
+        ]
+    );
+    let hints: Vec<_> = found
+        .iter()
+        .map(|p| p.hint.as_deref().unwrap_or_default())
+        .collect();
+    assert_eq!(hints[0], "did you mean `port`?");
+    assert_eq!(hints[2], "did you mean `lru`?");
+    assert_eq!(
+        hints[4],
+        "add `crop_rects_path: ./models/bob/crop_rects.json`"
+    );
+    assert_eq!(hints[6], "remove the quotes");
+    assert_eq!(hints[7], "`max_models` belongs in `capacity`");
+}
+
+#[test]
+fn excerpts_point_at_the_place() {
+    let errors = parse(&with("capacity:\n  max_models: many\n")).unwrap_err();
+    assert_eq!(
+        errors.human(),
+        "\
+conf/config.yaml:4:15: capacity.max_models: must be a whole number from 1 to 10000, found `many`
+  4 |   max_models: many
+    |               ^
+"
+    );
+    assert_eq!(
+        errors.to_string(),
+        "conf/config.yaml: 1 problem in the configuration: capacity.max_models: must be a whole number from 1 to 10000, found `many`"
+    );
+}
+
+#[test]
+fn annotations_escape_what_github_would_read() {
+    let errors = Config::parse(
+        &with("capacity:\n  max_models: \"5%\\n::error::\"\n"),
+        Path::new("a,b:c.yaml"),
+    )
+    .unwrap_err();
+    let github = errors.github();
+    assert!(
+        github
+            .starts_with("::error file=a%2Cb%3Ac.yaml,line=4,col=15,title=lipsync configuration::"),
+        "{github}"
+    );
+    assert_eq!(github.lines().count(), 1, "{github}");
+    assert!(github.contains("`5%25"), "{github}");
+}
+
+#[test]
+fn json_lists_the_problems() {
+    let json = parse(&with("onnx:\n  max_batch: 26\n")).unwrap_err().json();
+    assert_eq!(json["valid"], false);
+    assert_eq!(json["problems"][0]["key"], "onnx.max_batch");
+    assert_eq!(json["problems"][0]["line"], 4);
+    assert_eq!(json["problems"][0]["value"], "26");
+}
+
+#[test]
+fn numbers_out_of_range_or_shape() {
+    for value in [
+        "0",
+        "-1",
+        "10001",
+        "1.5",
+        ".inf",
+        "-.inf",
+        ".nan",
+        "1e300",
+        "99999999999999999999999999",
+        "true",
+        "[3]",
+        "{}",
+    ] {
+        let problem = problem(&with(&format!("capacity: {{max_models: {value}}}\n")));
+        assert_eq!(problem.key, "capacity.max_models");
+        assert_eq!(
+            problem.message, "must be a whole number from 1 to 10000",
+            "{value}"
+        );
+    }
+    for (value, expected) in [("7", 7), ("7.0", 7), ("0x10", 16)] {
+        let config = parse(&with(&format!("capacity: {{max_models: {value}}}\n"))).unwrap();
+        assert_eq!(config.capacity.max_models, expected);
+    }
+    let half = parse(&with("capacity: {max_memory_gb: 0.5}\n")).unwrap();
+    assert_eq!(half.capacity.max_memory_bytes, 512 << 20);
+}
+
+#[test]
+fn addresses() {
+    let listen = |value: &str| {
+        parse(&with(&format!("server: {{http_port: {value}}}\n"))).map(|config| config.server.http)
+    };
+    let at = |host: Option<&str>, port| {
+        Some(Listen {
+            host: host.map(str::to_owned),
+            port,
+        })
+    };
+    assert_eq!(listen("9000").unwrap(), at(Some("127.0.0.1"), 9000));
+    assert_eq!(listen("\"9000\"").unwrap(), at(Some("127.0.0.1"), 9000));
+    assert_eq!(listen("\":9000\"").unwrap(), at(None, 9000));
+    assert_eq!(listen("example.org:0").unwrap(), at(Some("example.org"), 0));
+    assert_eq!(listen("\"[::1]:9000\"").unwrap(), at(Some("::1"), 9000));
+    for off in ["0", "off", "false", "\"off\"", "\"\""] {
+        assert_eq!(listen(off).unwrap(), None, "{off}");
+    }
+    for bad in [
+        "70000",
+        "-1",
+        "\"host\"",
+        "\"host:\"",
+        "\"a b:1\"",
+        "\"[::1:9000\"",
+        "\"host:99999\"",
+        "1.5",
+        "true",
+        "[1]",
+    ] {
+        assert_eq!(listen(bad).unwrap_err().problems.len(), 1, "{bad}");
+    }
+    assert_eq!(problem(&with("server: {port: 0}\n")).key, "server.port");
+    assert_eq!(
+        problem(&with("server: {port: 8080}\n")).key,
+        "server.http_port"
+    );
+    assert_eq!(at(None, 1).unwrap().local_url(), "http://127.0.0.1:1");
+    assert_eq!(at(Some("::1"), 1).unwrap().local_url(), "http://[::1]:1");
+    assert_eq!(at(Some("::1"), 1).unwrap().to_string(), "[::1]:1");
+}
+
+#[test]
+fn keys_that_contradict_each_other() {
+    for (text, key) in [
+        (
+            "onnx: {cuda_enabled: true, execution_providers: [cpu]}",
+            "onnx.execution_providers",
+        ),
+        (
+            "onnx: {cuda_enabled: false, execution_providers: [cuda, cpu]}",
+            "onnx.cuda_enabled",
+        ),
+        (
+            "onnx: {backend: embedded, execution_providers: [openvino]}",
+            "onnx.backend",
+        ),
+        (
+            "capacity: {load_retry_seconds: 9, load_retry_max_seconds: 8}",
+            "capacity.load_retry_max_seconds",
+        ),
+        (
+            "onnx: {execution_providers: [cpu, cpu]}",
+            "onnx.execution_providers",
+        ),
+        (
+            "onnx: {execution_providers: []}",
+            "onnx.execution_providers",
+        ),
+        ("onnx: {queue_frames: 24}", "onnx.queue_frames"),
+    ] {
+        assert_eq!(problem(&with(text)).key, key, "{text}");
+    }
+    let heavy = "capacity: {max_memory_gb: 1}\nmodels: {bob: {model_path: m, background_dir: b, crop_rects_path: r, memory_estimate_mb: 2000}}";
+    assert_eq!(problem(heavy).key, "models.bob.memory_estimate_mb");
+}
+
+#[test]
+fn model_names() {
+    let named = |name: &str| {
+        parse(&format!(
+            "models: {{{name}: {{model_path: m, background_dir: b, crop_rects_path: r}}}}"
+        ))
+    };
+    for good in [
+        "bob",
+        "007",
+        "on",
+        "1.5",
+        "\"two words\"",
+        "a:b",
+        "\"null\"",
+    ] {
+        assert!(named(good).is_ok(), "{good}");
+    }
+    assert_eq!(named("007").unwrap().models[0].id, "007");
+    let long = "a".repeat(129);
+    for bad in [
+        "\"\"",
+        "\"a/b\"",
+        "'a\\b'",
+        "\" a\"",
+        "\"a\\n\"",
+        "ü",
+        "null",
+        long.as_str(),
+    ] {
+        assert!(named(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn files_without_meaning() {
+    for text in [
+        "",
+        "# nothing\n",
+        "models:\n",
+        "models: {}\n",
+        "server: {port: 1}\n",
+    ] {
+        assert!(problem(text).message.starts_with("no models"), "{text:?}");
+    }
+    for text in [
+        "models: [bob]\n",
+        "models: bob\n",
+        "just text\n",
+        "- a\n- b\n",
+        "42\n",
+    ] {
+        assert!(problem(text).message.contains("mapping"), "{text:?}");
+    }
+    let nobody = problems("models:\n  bob:\n");
+    assert_eq!(nobody.len(), 3);
+    assert!(nobody.iter().all(|p| p.message.contains("required")));
+}
+
+#[test]
+fn broken_yaml_says_where() {
+    for (text, line) in [
+        ("server:\n  port: [1, 2\n", 2..=3),
+        ("server:\n\tport: 1\n", 2..=2),
+        ("a: \"C:\\models\"\n", 1..=1),
+        ("a: 'open\n", 1..=2),
+        ("a: *nowhere\n", 1..=1),
+        ("a: b: c\n", 1..=1),
+        ("a: 1\n---\nb: 2\n", 1..=3),
+        ("a: !secret b\n", 1..=1),
+        ("? [a]\n: b\n", 1..=1),
+    ] {
+        let problem = problem(text);
+        assert!(
+            problem.message.starts_with("not valid YAML"),
+            "{text:?}: {problem:?}"
+        );
+        assert!(line.contains(&problem.line), "{text:?}: {problem:?}");
+        assert!(!problem.message.ends_with('.'), "{problem:?}");
+    }
+    let escape = problem("a: \"C:\\models\"\n");
+    assert!(escape.hint.unwrap().contains("single quotes"));
+}
+
+#[test]
+fn anchors_and_merge_keys_share_settings() {
+    let text = "\
+x-person: &person {background_dir: b, crop_rects_path: r, fps: 30}
+models:
+  bob: {<<: *person, model_path: bob.onnx}
+  jane: {<<: *person, model_path: jane.onnx, fps: 20}
+";
+    let config = parse(text).unwrap();
+    assert_eq!((config.models[0].fps, config.models[1].fps), (30, 20));
+}
+
+#[test]
+fn alias_bombs_and_deep_nesting_end_at_once() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let list = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb += &format!("a{level}: &a{level} [{list}]\n");
+    }
+    problem(&bomb);
+    problem(&"[".repeat(100_000));
+    problem(&"{a: ".repeat(100_000));
+    problem(&"- ".repeat(100_000));
+    problem(&format!("a: {}", "[1, ".repeat(200_000)));
+    let deep: String = (0..2000)
+        .map(|level| format!("{}a:\n", " ".repeat(level)))
+        .collect();
+    problem(&deep);
+    let many = problems(
+        &(0..5000)
+            .map(|n| format!("key{n}: 1\n"))
+            .collect::<String>(),
+    );
+    assert_eq!(many.len(), 100);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = Config::load(&folder.path().join("none.yaml")).unwrap_err();
+    assert!(missing.problems[0].message.starts_with("cannot be read"));
+    assert!(
+        missing.problems[0]
+            .hint
+            .as_deref()
+            .unwrap()
+            .contains("--config")
+    );
+    assert!(Config::load(folder.path()).is_err());
+    let latin = folder.path().join("latin.yaml");
+    std::fs::write(&latin, b"server:\n  # gr\xfc\xdfe\n").unwrap();
+    let latin = Config::load(&latin).unwrap_err();
+    assert_eq!((latin.problems[0].line, latin.problems[0].column), (2, 7));
+    let huge = folder.path().join("huge.yaml");
+    std::fs::File::create(&huge)
+        .unwrap()
+        .set_len(5 << 20)
+        .unwrap();
+    assert!(
+        Config::load(&huge).unwrap_err().problems[0]
+            .message
+            .contains("larger than 4 MB")
+    );
+    let marked = folder.path().join("bom.yaml");
+    std::fs::write(&marked, format!("\u{feff}{}", with(""))).unwrap();
+    assert!(Config::load(&marked).is_ok());
+    std::fs::write(&marked, with("").replace('\n', "\r\n")).unwrap();
+    assert!(Config::load(&marked).is_ok());
+}
+
+/// The tables of docs/configuration.md, as the code knows them.
+fn documented(keys: &[KeyDoc]) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in keys.iter().filter(|key| !key.section.is_empty()) {
+        if key.section != section {
+            section = key.section;
+            text += &format!(
+                "\n### `{section}`\n\n| key | value | default | meaning |\n|---|---|---|---|\n"
+            );
+        }
+        text += &format!(
+            "| `{}` | {} | {} | {} |\n",
+            key.name, key.kind, key.default, key.meaning
+        );
+    }
+    text
+}
+
+#[test]
+fn the_documentation_lists_every_key_as_the_code_has_it() {
+    let mut report = reader::Report::default();
+    keys::config(None, &PathBuf::from("config.yaml"), &mut report);
+    let expected = documented(&report.keys);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = std::fs::read_to_string(path).unwrap().replace("\r\n", "\n");
+    assert!(
+        page.contains(&expected),
+        "docs/configuration.md should hold these tables:\n{expected}"
+    );
+}
+
+/// Bytes that make trouble in YAML, among ordinary ones.
+fn yaml_like() -> impl Strategy<Value = String> {
+    proptest::collection::vec(
+        prop_oneof![
+            prop::sample::select(vec![
+                "server", "models", "bob", "fps", "port", ":", ": ", "\n", "\n  ", "\n    ", "- ",
+                "[", "]", "{", "}", "&a ", "*a", "<<: ", "!!str ", "!x ", "|\n", ">\n", "'", "\"",
+                "\\", "#", "%", "---\n", "...\n", "\t", "0", "1e999", ".nan", "~", "null",
+                "\u{feff}", "\u{0}", "ü", "🙂",
+            ])
+            .prop_map(str::to_owned),
+            any::<char>().prop_map(String::from),
+        ],
+        0..80,
+    )
+    .prop_map(|parts| parts.concat())
+}
+
+/// Whatever comes out, it can be rendered, and its places are in the text.
+fn check(text: &str) -> Result<(), TestCaseError> {
+    if let Err(errors) = parse(text) {
+        prop_assert!(!errors.problems.is_empty());
+        prop_assert!(!errors.human().is_empty());
+        prop_assert_eq!(
+            errors.github().lines().count(),
+            errors.problems.len() + usize::from(errors.omitted > 0)
+        );
+        prop_assert!(!errors.json().to_string().is_empty());
+        for problem in &errors.problems {
+            prop_assert!(
+                problem.line
+                    <= text
+                        .split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
+                        .count()
+                        + 1,
+                "{:?}",
+                problem
+            );
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in yaml_like()) {
+        check(&text)?;
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        check(&String::from_utf8_lossy(&bytes))?;
+    }
+
+    #[test]
+    fn a_damaged_file_is_answered(at in 0..OLD.len(), remove in 0..20_usize, insert in yaml_like()) {
+        let end = (at + remove).min(OLD.len());
+        check(&format!("{}{insert}{}", &OLD[..at], &OLD[end..]))?;
+    }
+}
