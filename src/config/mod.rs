@@ -11,6 +11,7 @@ mod keys;
 mod raw;
 mod reader;
 mod render;
+mod values;
 
 #[cfg(test)]
 mod tests;

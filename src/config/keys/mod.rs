@@ -1,0 +1,246 @@
+//! Every key of the file: name, type, range, default and meaning, and what the keys must agree on.
+
+mod models;
+mod onnx;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::raw::{Node, Place};
+use super::reader::{Report, Section};
+use super::{Capacity, Config, EvictionPolicy, Listen, LogFormat, LogLevel, Logging, Server};
+
+const MIB: u64 = 1 << 20;
+const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Reads the whole tree. What is wrong goes to `report`; the result is only valid if nothing did.
+pub(super) fn config(root: Option<&Node>, path: &Path, report: &mut Report) -> Config {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let start = Place { line: 1, column: 1 };
+    let mut top = Section::open(root, "", String::new(), start, report);
+    let [server_at, capacity_at, onnx_at, models_at, logging_at] = [
+        ("server", "addresses and limits"),
+        ("capacity", "what may be in memory, and who leaves first"),
+        ("onnx", "how the networks run"),
+        ("models", "the avatars, by name"),
+        ("logging", "what is logged, how, and where to"),
+    ]
+    .map(|(name, meaning)| (top.take(name, "section", "", meaning), top.place(name)));
+    top.finish();
+
+    let config = Config {
+        path: path.to_owned(),
+        server: server(section("server", server_at, report)),
+        capacity: capacity(section("capacity", capacity_at, report)),
+        onnx: onnx::read(section("onnx", onnx_at, report), base),
+        models: Vec::new(),
+        logging: logging(section("logging", logging_at, report), base),
+    };
+    let models = models::read(section("models", models_at, report), base, &config.capacity);
+    Config { models, ..config }
+}
+
+/// Opens the top-level section `name`.
+fn section<'a, 'r>(
+    name: &'static str,
+    (node, place): (Option<&'a Node>, Place),
+    report: &'r mut Report,
+) -> Section<'a, 'r> {
+    Section::open(node, name, name.to_owned(), place, report)
+}
+
+fn server(mut s: Section<'_, '_>) -> Server {
+    let grpc = Listen {
+        host: None,
+        port: 50053,
+    };
+    let http = Listen {
+        host: Some("127.0.0.1".to_owned()),
+        port: 8080,
+    };
+    let address = "port, \":port\" (every interface) or \"host:port\"";
+    let listen = s.listen("port", &grpc, address, "where gRPC listens");
+    if listen.is_none() {
+        s.conflict(
+            "port",
+            &0,
+            "gRPC cannot be switched off",
+            "write \"127.0.0.1:0\" for any free port",
+        );
+    }
+    let page = "where the page, the probes and the metrics are served over HTTP; a bare port is on 127.0.0.1; 0 or off: nowhere";
+    let http = s.listen("http_port", &http, "port, \"host:port\" or off", page);
+    let listen = listen.unwrap_or(grpc);
+    if http
+        .as_ref()
+        .is_some_and(|http| http.port == listen.port && http.port != 0)
+    {
+        s.conflict(
+            "http_port",
+            &listen.port,
+            "gRPC listens on this port already (`server.port`)",
+            "choose another port, or off",
+        );
+    }
+    let server = Server {
+        listen,
+        http,
+        max_message_bytes: (s.integer(
+            "max_message_size_mb",
+            200,
+            1..=2047,
+            "largest gRPC message, received or sent; a batch of 25 ready-made visual tensors takes 59 MB",
+        ) * MIB) as usize,
+        max_connections: s.integer("max_connections", 1024, 1..=65_536, "connections open at once") as usize,
+        max_concurrent_requests: s.integer(
+            "max_concurrent_requests",
+            64,
+            1..=65_536,
+            "calls in progress at once; more are refused with RESOURCE_EXHAUSTED",
+        ) as usize,
+        max_streams: s.integer(
+            "max_streams",
+            256,
+            1..=65_536,
+            "Talk streams open at once; more are refused with RESOURCE_EXHAUSTED",
+        ) as usize,
+        request_timeout: unless_zero(s.seconds(
+            "request_timeout_seconds",
+            120.0,
+            0.0..=86_400.0,
+            "longest time for a unary call that brings no deadline of its own; 0: no limit",
+        )),
+        drain: s.seconds(
+            "drain_seconds",
+            30.0,
+            0.0..=3600.0,
+            "time for work in progress to finish after a stop signal",
+        ),
+        keepalive: unless_zero(s.seconds(
+            "keepalive_seconds",
+            30.0,
+            0.0..=86_400.0,
+            "pause between HTTP/2 pings on a quiet connection, so that vanished clients are noticed; 0: no pings",
+        )),
+        keepalive_timeout: s.seconds(
+            "keepalive_timeout_seconds",
+            20.0,
+            1.0..=3600.0,
+            "how long a ping may stay unanswered before the connection is closed",
+        ),
+    };
+    s.finish();
+    server
+}
+
+fn capacity(mut s: Section<'_, '_>) -> Capacity {
+    let capacity = Capacity {
+        max_models: s.integer("max_models", 3, 1..=10_000, "avatars in memory at once") as usize,
+        max_memory_bytes: (s.number("max_memory_gb", 4.0, 0.05..=65_536.0, "memory all loaded avatars may take together") * GIB)
+            as u64,
+        eviction_policy: s.choice(
+            "eviction_policy",
+            EvictionPolicy::Lru,
+            "which idle avatar leaves when room is needed: the one unused for longest (lru) or the least used one (lfu)",
+        ),
+        idle_unload: unless_zero(
+            s.seconds(
+                "idle_unload_minutes",
+                30.0,
+                0.0..=525_600.0,
+                "an avatar unused for this long is unloaded; 0: never",
+            ) * 60,
+        ),
+        background_cache_frames: s.integer(
+            "background_cache_frames",
+            600,
+            1..=1_000_000,
+            "prepared backgrounds kept in memory per avatar",
+        ) as usize,
+        eviction_wait: s.seconds(
+            "eviction_wait_seconds",
+            5.0,
+            0.0..=600.0,
+            "how long a request waits for room when every loaded avatar is in use",
+        ),
+        parallel_loads: s.integer("parallel_loads", 2, 1..=64, "avatars loading at once") as usize,
+        load_retry: s.seconds(
+            "load_retry_seconds",
+            5.0,
+            0.1..=3600.0,
+            "pause after a failed load before the next attempt; doubles with every failure",
+        ),
+        load_retry_max: s.seconds("load_retry_max_seconds", 300.0, 0.1..=86_400.0, "where that doubling ends"),
+    };
+    if capacity.load_retry_max < capacity.load_retry {
+        s.conflict(
+            "load_retry_max_seconds",
+            &capacity.load_retry_max.as_secs_f64(),
+            "smaller than `load_retry_seconds`",
+            "make it at least as long",
+        );
+    }
+    s.finish();
+    capacity
+}
+
+fn logging(mut s: Section<'_, '_>, base: &Path) -> Logging {
+    let logging = Logging {
+        level: s.choice(
+            "level",
+            LogLevel::Info,
+            "least important level that is logged; -v and -q and RUST_LOG override it",
+        ),
+        format: s.choice(
+            "format",
+            LogFormat::Human,
+            "for people, or one JSON object a line",
+        ),
+        log_model_operations: s.bool(
+            "log_model_operations",
+            true,
+            "log loads, unloads and evictions at level info (else at debug)",
+        ),
+        stats_report: unless_zero(
+            s.seconds(
+                "stats_report_minutes",
+                10.0,
+                0.0..=525_600.0,
+                "pause between two reports of what every avatar did; 0: none",
+            ) * 60,
+        ),
+        log_file: s
+            .path(
+                "log_file",
+                "none",
+                "a file that gets every log line as well; it is appended to",
+            )
+            .map(|path| resolve(base, path)),
+    };
+    s.finish();
+    logging
+}
+
+/// 0 in the file is "off".
+fn unless_zero(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+fn count(number: Option<u64>) -> Option<usize> {
+    number.map(|number| number as usize)
+}
+
+/// `path` seen from the folder of the config file. A path with a drive letter, or on a Windows share, is whole already,
+/// also where the file is only checked on another system.
+fn resolve(base: &Path, path: PathBuf) -> PathBuf {
+    let whole = path.to_str().is_some_and(|text| {
+        let drive = text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+            && text[1..].starts_with(':');
+        drive || text.starts_with(r"\\")
+    });
+    if whole || path.as_os_str().is_empty() {
+        path
+    } else {
+        base.join(path)
+    }
+}
