@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Makes the small networks of the tests, tests/golden/networks/*.onnx, and the engines' probe.
+
+Needs the `onnx` package; run it from the repository's root. The files are committed: this is how they came to be.
+
+The valid generator is `output = sigmoid(conv3x3(input) + upsample(conv1x1(audio)))`, so that a wrong channel order,
+batch order or input shows in every pixel. The others are the same with one thing wrong.
+"""
+
+import pathlib
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OUT = pathlib.Path("tests/golden/networks")
+PROBE = pathlib.Path("src/inference/probe.onnx")
+OPSET = 17
+IR_VERSION = 8
+
+
+def save(path, nodes, inputs, outputs, weights):
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*spec) for spec in inputs],
+        [helper.make_tensor_value_info(*spec) for spec in outputs],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(
+        graph,
+        producer_name="lipsync-tests",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    print(f"{path} {path.stat().st_size} bytes")
+
+
+def weights(seed=1):
+    rng = np.random.default_rng(seed)
+    return {
+        "wv": rng.normal(0, 0.3, (3, 6, 3, 3)).astype(np.float32),
+        "bv": rng.normal(0, 0.1, 3).astype(np.float32),
+        "wa": rng.normal(0, 0.3, (3, 32, 1, 1)).astype(np.float32),
+        "scales": np.array([1, 1, 20, 20], np.float32),
+    }
+
+
+def generator(path, n="N", visual="input", side=320, element=TensorProto.FLOAT, nan=False):
+    nodes = []
+    source = visual
+    if element != TensorProto.FLOAT:
+        nodes.append(helper.make_node("Cast", [visual], ["as_float"], to=TensorProto.FLOAT))
+        source = "as_float"
+    nodes += [
+        helper.make_node("Conv", [source, "wv", "bv"], ["v"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["audio", "wa"], ["a"]),
+        helper.make_node(
+            "Resize",
+            ["a", "", "scales"],
+            ["u"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        helper.make_node("Add", ["v", "u"], ["s"]),
+        helper.make_node("Sigmoid", ["s"], ["p" if nan else "output"]),
+    ]
+    values = weights()
+    values["scales"] = np.array([1, 1, side / 16, side / 16], np.float32)
+    if nan:
+        values["minus"] = np.array(-1, np.float32)
+        # The logarithm of a negative number.
+        nodes += [
+            helper.make_node("Mul", ["p", "minus"], ["m"]),
+            helper.make_node("Log", ["m"], ["output"]),
+        ]
+    save(
+        path,
+        nodes,
+        [(visual, element, [n, 6, side, side]), ("audio", TensorProto.FLOAT, [n, 32, 16, 16])],
+        [("output", TensorProto.FLOAT, [n, 3, side, side])],
+        values,
+    )
+
+
+def encoder(path, n="N"):
+    rng = np.random.default_rng(2)
+    save(
+        path,
+        [
+            helper.make_node("AveragePool", ["mel"], ["p"], kernel_shape=[20, 8], strides=[20, 8]),
+            helper.make_node("Flatten", ["p"], ["f"], axis=1),
+            helper.make_node("Gemm", ["f", "w", "b"], ["g"]),
+            helper.make_node("Tanh", ["g"], ["emb"]),
+        ],
+        [("mel", TensorProto.FLOAT, [n, 1, 80, 16])],
+        [("emb", TensorProto.FLOAT, [n, 512])],
+        {
+            "w": rng.normal(0, 0.2, (8, 512)).astype(np.float32),
+            "b": rng.normal(0, 0.1, 512).astype(np.float32),
+        },
+    )
+
+
+def probe(path):
+    save(
+        path,
+        [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
+        [("x", TensorProto.FLOAT, [1, 1, 4, 4])],
+        [("y", TensorProto.FLOAT, [1, 1, 4, 4])],
+        {"w": np.ones((1, 1, 3, 3), np.float32)},
+    )
+
+
+def main():
+    OUT.mkdir(parents=True, exist_ok=True)
+    generator(OUT / "generator.onnx")
+    generator(OUT / "generator_fixed_batch.onnx", n=1)
+    generator(OUT / "generator_wrong_name.onnx", visual="image")
+    generator(OUT / "generator_wrong_shape.onnx", side=160)
+    generator(OUT / "generator_wrong_type.onnx", element=TensorProto.UINT8)
+    generator(OUT / "generator_nan.onnx", nan=True)
+    encoder(OUT / "audio_encoder.onnx")
+    probe(PROBE)
+
+
+if __name__ == "__main__":
+    main()
