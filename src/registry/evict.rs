@@ -16,9 +16,12 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// LFU with the default half-life of ten minutes.
+    /// Ten minutes: long enough to span the pauses of a chat, short enough to forget a busy morning by noon.
+    pub const DEFAULT_HALF_LIFE: Duration = Duration::from_mins(10);
+
+    /// LFU with the default half-life.
     pub const LFU: Self = Self::Lfu {
-        half_life: Duration::from_mins(10),
+        half_life: Self::DEFAULT_HALF_LIFE,
     };
 
     /// The name used in the config and in logs.
@@ -36,21 +39,21 @@ impl Policy {
 /// Kept as one number: `f(t1) = f(t0) * 2^(-(t1 - t0) / half_life)`, so nothing has to be remembered per frame.
 /// Without ageing, a model that was busy yesterday would stay for ever and push out all that are busy today.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Frequency {
+pub(super) struct Frequency {
     value: f64,
     at: Option<Instant>,
 }
 
 impl Frequency {
     /// Counts `frames` inferred at `now`.
-    pub fn add(&mut self, frames: u64, now: Instant, half_life: Duration) {
+    pub(super) fn add(&mut self, frames: u64, now: Instant, half_life: Duration) {
         self.value = self.at(now, half_life) + frames as f64;
         self.at = Some(now);
     }
 
     /// The aged count at `now`.
     #[must_use]
-    pub fn at(&self, now: Instant, half_life: Duration) -> f64 {
+    pub(super) fn at(&self, now: Instant, half_life: Duration) -> f64 {
         let Some(at) = self.at else { return self.value };
         let age = now.saturating_duration_since(at).as_secs_f64();
         self.value * (-age / half_life.as_secs_f64()).exp2()
@@ -59,17 +62,17 @@ impl Frequency {
 
 /// An idle model, as the policy sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<K> {
+pub(super) struct Candidate<K> {
     /// Whatever names the model.
-    pub key: K,
+    pub(super) key: K,
     /// End of its last lease, or its load.
-    pub last_used: Instant,
+    pub(super) last_used: Instant,
     /// How often it is used.
-    pub frequency: Frequency,
+    pub(super) frequency: Frequency,
 }
 
 /// The one to evict; `None` without candidates. Full ties go to the first.
-pub fn victim<K>(
+pub(super) fn victim<K>(
     policy: Policy,
     now: Instant,
     candidates: impl IntoIterator<Item = Candidate<K>>,

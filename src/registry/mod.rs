@@ -7,8 +7,9 @@
 //!     └── Lease: one generation of a model, kept in memory until dropped
 //! ```
 //!
-//! One task owns every lifecycle: [`actor`] moves messages and threads, [`ledger`] decides, [`state`] holds what
-//! one model may do next, [`evict`] who leaves first. The last three are pure: they take the time as an argument.
+//! One task owns every lifecycle. `actor` moves messages and threads. `ledger` decides by the rules of `settle` and
+//! `room`, following the edges that `state` allows one model, and `evict` names who leaves first: all of them pure,
+//! with the time as an argument.
 //!
 //! # What holds
 //! - A lease is never broken: eviction, unload, idle unload and reload wait for it.
@@ -22,12 +23,19 @@
 //!   has begun to read, and given up (before it evicts anything) if it still waits for room.
 
 mod actor;
+mod configure;
 mod error;
 mod evict;
 mod lease;
+mod ledger;
 mod limits;
 mod load;
+mod publish;
 mod report;
+mod room;
+mod settle;
+mod slot;
+mod state;
 mod stats;
 
 use std::fmt;
@@ -46,7 +54,8 @@ pub use stats::{
     Counters, ModelSnapshot, ModelStats, RejectionCounts, Snapshot, Status, UnloadCounts,
 };
 
-use actor::{Command, Published};
+use actor::Command;
+use publish::Published;
 
 /// Messages the owner may be behind. It never waits for anything but the next message, so this is a few
 /// microseconds of work; senders beyond it wait their turn.
@@ -116,7 +125,7 @@ impl<L: Load> Registry<L> {
     ) -> Result<Self, ConfigureError> {
         let (commands, mailbox) = mpsc::channel(MAILBOX);
         let owner = Arc::new(Notify::new());
-        let published = actor::start(Arc::new(loader), specs, limits, mailbox, Arc::clone(&owner))?;
+        let published = actor::start(loader, specs, limits, mailbox, Arc::clone(&owner))?;
         Ok(Self {
             commands,
             published,
@@ -270,3 +279,6 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod lifecycle_tests;

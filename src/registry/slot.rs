@@ -1,0 +1,309 @@
+//! One configured model as the ledger sees it: its state, its generations, and who waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::LoadReport;
+use super::error::RegistryError;
+use super::evict::{Frequency, Policy};
+use super::lease::{Lease, LeaseCount};
+use super::load::{Load, ModelSpec};
+use super::state::{Reason, Reload, State};
+use super::stats::{ModelStats, Usage};
+
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
+
+/// The time as the owner's callers pass it in: one clock to reckon with, one to show.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) at: Instant,
+    pub(super) wall: SystemTime,
+}
+
+/// One loaded generation.
+#[derive(Debug)]
+pub(super) struct Generation<M> {
+    /// `None` while a blocking thread takes it apart; its bytes count until that is done.
+    pub(super) model: Option<Arc<M>>,
+    pub(super) count: LeaseCount,
+    /// Counted from 1 per model.
+    pub(super) number: u64,
+    /// Of the config it was loaded from.
+    pub(super) fingerprint: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) loaded_at: Instant,
+    pub(super) loaded_wall: SystemTime,
+    /// The model's frames before this generation.
+    pub(super) frames_before: u64,
+}
+
+/// A load under way, from its first check to its last byte.
+pub(super) struct Ticket<L: Load> {
+    pub(super) number: u64,
+    pub(super) spec: Arc<ModelSpec<L::Spec>>,
+    /// Wanted by the registry itself: a stale generation is being replaced.
+    pub(super) background: bool,
+    pub(super) callers: VecDeque<Waiter<L>>,
+    pub(super) phase: Phase<L::Model>,
+    /// Time spent on blocking threads so far.
+    pub(super) work_time: Duration,
+}
+
+impl<L: Load> Ticket<L> {
+    /// Whether its files may have been read already.
+    pub(super) fn begun(&self) -> bool {
+        matches!(self.phase, Phase::Opening { .. } | Phase::Fitting { .. })
+    }
+
+    /// Whether anyone wants it who accepts that others are evicted for it.
+    pub(super) fn may_evict(&self) -> bool {
+        self.callers.iter().any(Waiter::may_evict)
+    }
+}
+
+/// How far a load is.
+pub(super) enum Phase<M> {
+    /// Its files are being checked.
+    Validating,
+    /// It is in the queue for `need` bytes.
+    Room { need: u64, since: Instant },
+    /// It has its room and is being read.
+    Opening { reserved: u64 },
+    /// It is in memory and measured; it serves as soon as it is sure to fit.
+    Fitting { generation: Generation<M> },
+}
+
+/// A caller that waits for a load.
+pub(super) struct Waiter<L: Load> {
+    pub(super) since: Instant,
+    pub(super) answer: Answer<L>,
+}
+
+/// What a waiting caller wants.
+pub(super) enum Answer<L: Load> {
+    Lease(Reply<Lease<L::Model>>),
+    Load(Reply<LoadReport>),
+    /// A load that may not push anything out.
+    Preload(Reply<LoadReport>),
+}
+
+impl<L: Load> Waiter<L> {
+    pub(super) fn gone(&self) -> bool {
+        match &self.answer {
+            Answer::Lease(reply) => reply.is_closed(),
+            Answer::Load(reply) | Answer::Preload(reply) => reply.is_closed(),
+        }
+    }
+
+    pub(super) fn may_evict(&self) -> bool {
+        !matches!(self.answer, Answer::Preload(_))
+    }
+}
+
+/// An unload to be answered when no generation up to `upto` is left.
+pub(super) struct Unload {
+    pub(super) upto: u64,
+    pub(super) reply: Reply<()>,
+}
+
+/// One model.
+pub(super) struct Slot<L: Load> {
+    pub(super) spec: Arc<ModelSpec<L::Spec>>,
+    /// False once gone from the config: unknown to callers, here until its memory is free.
+    pub(super) configured: bool,
+    pub(super) state: State<Generation<L::Model>, Ticket<L>>,
+    /// Generations that were replaced (or never fitted) and go when their leases end.
+    pub(super) retired: Vec<(Generation<L::Model>, Reason)>,
+    /// Callers for the next load to begin.
+    pub(super) waiters: VecDeque<Waiter<L>>,
+    pub(super) unloads: Vec<Unload>,
+    /// Load again, without callers, when the stale generation has gone.
+    pub(super) wanted: bool,
+    /// The last generation's number.
+    pub(super) generations: u64,
+    pub(super) usage: Arc<Usage>,
+    pub(super) frequency: Frequency,
+    /// Frames in `frequency` already.
+    pub(super) counted_frames: u64,
+    pub(super) last_used: Instant,
+    /// Since when it has been ready without a lease, as far as the owner has seen.
+    pub(super) idle_since: Option<Instant>,
+    /// What it took when last loaded: a better estimate than any other.
+    pub(super) measured_bytes: u64,
+    pub(super) last_load_time: Option<Duration>,
+    pub(super) load_count: u64,
+}
+
+impl<L: Load> Slot<L> {
+    pub(super) fn new(spec: Arc<ModelSpec<L::Spec>>, now: Instant) -> Self {
+        Self {
+            spec,
+            configured: true,
+            state: State::Unloaded,
+            retired: Vec::new(),
+            waiters: VecDeque::new(),
+            unloads: Vec::new(),
+            wanted: false,
+            generations: 0,
+            usage: Arc::default(),
+            frequency: Frequency::default(),
+            counted_frames: 0,
+            last_used: now,
+            idle_since: None,
+            measured_bytes: 0,
+            last_load_time: None,
+            load_count: 0,
+        }
+    }
+
+    /// The generation new leases are for, unless a reload is under way or it is not ready.
+    pub(super) fn settled(&self) -> Option<&Generation<L::Model>> {
+        match &self.state {
+            State::Ready {
+                current,
+                reload: Reload::None | Reload::Failed(_),
+            } => Some(current),
+            _ => None,
+        }
+    }
+
+    /// Ready, without a lease and without a reload: it may be evicted.
+    pub(super) fn idle(&self) -> bool {
+        self.settled()
+            .is_some_and(|current| current.count.held() == 0)
+    }
+
+    /// The config has changed since the serving generation was loaded.
+    pub(super) fn stale(&self) -> bool {
+        matches!(&self.state, State::Ready { current, .. } if current.fingerprint != self.spec.fingerprint)
+    }
+
+    /// Its generations in memory, and whether each is leaving without a lease, so that its room comes back by itself.
+    pub(super) fn generations_held(&self) -> impl Iterator<Item = (&Generation<L::Model>, bool)> {
+        let draining = matches!(self.state, State::Draining { .. });
+        let current = self.state.generation().map(move |g| (g, draining));
+        let retired = self.retired.iter().map(|(g, _)| (g, true));
+        current
+            .into_iter()
+            .chain(retired)
+            .map(|(g, leaving)| (g, leaving && g.count.held() == 0))
+    }
+
+    /// Bytes of the load under way, reserved or measured.
+    pub(super) fn loading_bytes(&self) -> Option<u64> {
+        match &self.state.ticket()?.phase {
+            Phase::Validating | Phase::Room { .. } => None,
+            Phase::Opening { reserved } => Some(*reserved),
+            Phase::Fitting { generation } => Some(generation.memory_bytes),
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let held: u64 = self.generations_held().map(|(g, _)| g.memory_bytes).sum();
+        held + self.loading_bytes().unwrap_or(0)
+    }
+
+    /// Whether it counts against the number of models.
+    pub(super) fn resident(&self) -> bool {
+        self.generations_held().next().is_some() || self.loading_bytes().is_some()
+    }
+
+    /// The lowest number of a generation in memory or on its way.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let held = self.generations_held().map(|(g, _)| g.number);
+        held.chain(self.state.ticket().map(|ticket| ticket.number))
+            .min()
+    }
+
+    /// The highest number of a generation in memory or on its way.
+    pub(super) fn newest(&self) -> Option<u64> {
+        let held = self.generations_held().map(|(g, _)| g.number);
+        held.chain(self.state.ticket().map(|ticket| ticket.number))
+            .max()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        let callers = self.state.ticket().map_or(0, |ticket| ticket.callers.len());
+        self.waiters.len() + callers + self.unloads.len()
+    }
+
+    /// Whether nothing of it is left in memory or under way.
+    pub(super) fn gone(&self) -> bool {
+        self.oldest().is_none() && self.waiting() == 0
+    }
+
+    /// Lets callers go that have stopped waiting; says whether there were any.
+    pub(super) fn forget_gone_callers(&mut self) -> bool {
+        let before = self.waiting();
+        self.waiters.retain(|waiter| !waiter.gone());
+        self.unloads.retain(|unload| !unload.reply.is_closed());
+        if let Some(ticket) = self.state.ticket_mut() {
+            ticket.callers.retain(|waiter| !waiter.gone());
+        }
+        self.waiting() != before
+    }
+
+    /// Takes note of what leases have done since the owner last looked.
+    pub(super) fn observe(&mut self, policy: Policy, now: Moment) {
+        let frames = self.usage.frames();
+        if frames > self.counted_frames {
+            let half_life = match policy {
+                Policy::Lfu { half_life } => half_life,
+                // Counted under LRU too, so that a change of policy does not start blind.
+                Policy::Lru => Policy::DEFAULT_HALF_LIFE,
+            };
+            let new = frames - self.counted_frames;
+            self.frequency.add(new, now.at, half_life);
+            self.counted_frames = frames;
+        }
+        let idle = match &self.state {
+            State::Ready { current, .. } => current.count.held() == 0,
+            _ => false,
+        };
+        if !idle {
+            self.idle_since = None;
+        } else if self.idle_since.is_none() {
+            self.idle_since = Some(now.at);
+            self.last_used = now.at;
+            self.usage.touch(now.wall);
+        }
+    }
+
+    /// Hands out a lease on the current generation, if there is one to hand out.
+    pub(super) fn grant(
+        &mut self,
+        load_time: Option<Duration>,
+        now: Moment,
+    ) -> Option<Lease<L::Model>> {
+        let State::Ready { current, .. } = &self.state else {
+            return None;
+        };
+        let model = Arc::clone(current.model.as_ref()?);
+        self.usage.touch(now.wall);
+        self.last_used = now.at;
+        self.idle_since = None;
+        Some(Lease::new(
+            model,
+            current.count.grant(),
+            Arc::clone(&self.usage),
+            current.number,
+            load_time,
+        ))
+    }
+
+    pub(super) fn stats(&self) -> ModelStats {
+        ModelStats {
+            usage_count: self.usage.frames(),
+            last_used: self.usage.last_used(),
+            total_inference_time: self.usage.inference_time(),
+            memory_bytes: self.memory_bytes(),
+            loaded_at: self.state.generation().map(|g| g.loaded_wall),
+            last_load_time: self.last_load_time,
+            load_count: self.load_count,
+        }
+    }
+}
