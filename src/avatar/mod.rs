@@ -1,1 +1,3 @@
 //! avatar
+
+pub mod visual;

@@ -1,1 +1,184 @@
-//! encoder
+//! From a background and the pixels of its crop rectangle to the bytes of a finished frame.
+//!
+//! Outside the rectangle a decoded PNG or RGB frame is the background, bit for bit.
+
+mod jpeg;
+mod png;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::frame::pool::{Pool, Pooled};
+use crate::frame::{Frame, Rect, Size};
+
+/// What a frame is encoded as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// PNG, 8-bit RGB, lossless.
+    Png,
+    /// Baseline JPEG.
+    Jpeg {
+        /// 1 (smallest) to 100 (best).
+        quality: u8,
+    },
+    /// Packed RGB8 pixels, row by row, without a header.
+    Rgb,
+}
+
+/// Why a frame could not be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The pixels around the rectangle are needed and were not kept.
+    #[error("the background's pixels are not in memory: load them to encode as anything but PNG")]
+    NoPixels,
+    /// Not a JPEG quality.
+    #[error("JPEG quality {0} is out of range: use 1 to 100")]
+    JpegQuality(u8),
+    /// JPEG stores sides as 16-bit numbers.
+    #[error("a frame of {0} is too large for JPEG: no side may exceed 65535 pixels")]
+    JpegSize(Size),
+    /// The JPEG library refused.
+    #[error("JPEG encoding failed: {0}")]
+    Jpeg(#[source] jpeg_encoder::EncodingError),
+    /// The PNG library refused.
+    #[error("PNG encoding failed: {0}")]
+    Png(#[source] ::png::EncodingError),
+}
+
+/// What encoding needs of one background. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Background {
+    rect: Rect,
+    pixels: Arc<Frame>,
+}
+
+impl Background {
+    /// A background of which only the pixels are known.
+    ///
+    /// # Panics
+    /// If the rectangle does not lie inside the frame; avatars check theirs when they load.
+    #[must_use]
+    pub fn new(pixels: Arc<Frame>, rect: Rect) -> Self {
+        assert!(
+            rect.fits(pixels.size()),
+            "rect {rect} outside a frame of {}",
+            pixels.size()
+        );
+        Self { rect, pixels }
+    }
+
+    /// Width and height of the whole frame.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.pixels.size()
+    }
+
+    /// The rectangle that is replaced.
+    #[must_use]
+    pub fn rect(&self) -> Rect {
+        self.rect
+    }
+}
+
+/// The bytes of one finished frame, in parts to be sent or written one after another. Parts that do not change from
+/// frame to frame are shared, not copied.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    parts: Vec<Bytes>,
+}
+
+impl Encoded {
+    /// The parts, in order.
+    #[must_use]
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
+    /// The parts, in order.
+    #[must_use]
+    pub fn into_parts(self) -> Vec<Bytes> {
+        self.parts
+    }
+
+    /// Bytes in all.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+
+    /// All bytes as one buffer; copies only if there is more than one part.
+    #[must_use]
+    pub fn into_bytes(mut self) -> Bytes {
+        match self.parts.len() {
+            1 => self.parts.remove(0),
+            _ => self.parts.concat().into(),
+        }
+    }
+}
+
+/// Encodes frames, reusing its buffers: one returns when the last [`Encoded`] made of it is dropped.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    buffers: Pool<Vec<u8>>,
+}
+
+impl Encoder {
+    /// An encoder that keeps at most `idle_buffers` unused buffers of about one frame each.
+    #[must_use]
+    pub fn new(idle_buffers: usize) -> Self {
+        Self {
+            buffers: Pool::new(idle_buffers),
+        }
+    }
+
+    /// Encodes `background` with its rectangle replaced by `patch`, packed RGB8 as [`crate::compositor::composite`]
+    /// makes it.
+    ///
+    /// # Errors
+    /// If the format cannot hold the frame; see [`EncodeError`].
+    ///
+    /// # Panics
+    /// If `patch` is not `3 * width * height` bytes of the rectangle.
+    pub fn encode(
+        &self,
+        background: &Background,
+        patch: &[u8],
+        format: Format,
+    ) -> Result<Encoded, EncodeError> {
+        assert_eq!(
+            patch.len(),
+            background.rect.size().rgb_bytes(),
+            "patch size"
+        );
+        let pixels = self.pasted(background, patch);
+        let mut out = self.buffers.take();
+        out.clear();
+        match format {
+            Format::Png => png::encode_whole(&pixels, background.size(), &mut out)?,
+            Format::Jpeg { quality } => {
+                jpeg::encode(&pixels, background.size(), quality, &mut out)?;
+            }
+            Format::Rgb => out = pixels,
+        }
+        Ok(Encoded {
+            parts: vec![Bytes::from_owner(out)],
+        })
+    }
+
+    /// The whole frame's pixels with the patch in place.
+    fn pasted(&self, background: &Background, patch: &[u8]) -> Pooled<Vec<u8>> {
+        let mut pixels = self.buffers.take();
+        pixels.clear();
+        pixels.extend_from_slice(background.pixels.data());
+        let rect = background.rect;
+        let (left, width) = (3 * rect.x1() as usize, 3 * rect.size().width as usize);
+        let rows = pixels.chunks_exact_mut(3 * background.size().width as usize);
+        for (row, patch) in rows.skip(rect.y1() as usize).zip(patch.chunks_exact(width)) {
+            row[left..left + width].copy_from_slice(patch);
+        }
+        pixels
+    }
+}

@@ -1,5 +1,7 @@
 //! Pixels: sizes, rectangles and whole RGB8 frames.
 
+pub mod pool;
+
 /// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
