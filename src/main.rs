@@ -1,1 +1,7 @@
-fn main() {}
+//! The `lipsync` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lipsync::cli::main()
+}

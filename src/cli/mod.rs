@@ -1,1 +1,65 @@
-//! cli
+//! The command line: one file a subcommand; only [`output`] prints.
+
+pub mod output;
+mod validate_config;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Output;
+
+/// Makes any number of trained avatars talk.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lipsync",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options every subcommand takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "config.yaml",
+        env = "LIPSYNC_CONFIG"
+    )]
+    pub(crate) config: PathBuf,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; twice for every step
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration file
+    ValidateConfig(validate_config::Args),
+}
+
+/// Parses the command line, runs it, and gives the exit code: 0 done, 1 failed, 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(&cli.global);
+    match cli.command {
+        Command::ValidateConfig(args) => validate_config::run(&cli.global, &args, &output),
+    }
+}

@@ -27,7 +27,7 @@ pub struct Problem {
 ///
 /// `Display` gives one line; [`ConfigErrors::human`], [`ConfigErrors::json`] and [`ConfigErrors::github`] give all of it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{}: {} in the configuration{}", path.display(), count(problems.len() + omitted), first(problems))]
+#[error("{}{}", self.headline(), first(problems))]
 pub struct ConfigErrors {
     /// The file.
     pub path: PathBuf,
@@ -40,6 +40,13 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
+    /// The file and how many problems it has.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let problems = count(self.problems.len() + self.omitted);
+        format!("{}: {problems} in the configuration", self.path.display())
+    }
+
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => {

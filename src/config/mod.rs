@@ -351,7 +351,7 @@ pub struct Logging {
     pub level: LogLevel,
     /// `format`: for people or for machines.
     pub format: LogFormat,
-    /// `log_model_operations`: whether loads, unloads and evictions are logged at level info (else at debug).
+    /// `log_model_operations`: whether loads, unloads and evictions are logged; failures are either way.
     pub log_model_operations: bool,
     /// `stats_report_minutes`: the pause between two reports of what every avatar did.
     pub stats_report: Option<Duration>,

@@ -199,7 +199,7 @@ fn logging(mut s: Section<'_, '_>, base: &Path) -> Logging {
         log_model_operations: s.bool(
             "log_model_operations",
             true,
-            "log loads, unloads and evictions at level info (else at debug)",
+            "log loads, unloads and evictions; failures are logged either way",
         ),
         stats_report: unless_zero(
             s.seconds(
