@@ -208,7 +208,7 @@ impl Cutter {
 }
 
 /// What stands in the window past the first and last entry; both occur among trained avatars.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Padding {
     /// The nearest entry, repeated.
     #[default]

@@ -16,6 +16,15 @@ pub trait Choice: Copy + Debug + PartialEq + 'static {
     }
 }
 
+/// Gives an enum of another module its words in the config file.
+macro_rules! words {
+    ($name:ty { $($variant:ident = $($word:literal)|+,)+ }) => {
+        impl $crate::config::Choice for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$($(($word, Self::$variant),)+)+];
+        }
+    };
+}
+
 /// Declares an enum whose variants are words of the config file.
 macro_rules! choice {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $($word:literal)|+,)+ }) => {
@@ -25,9 +34,7 @@ macro_rules! choice {
             $($(#[$variant_meta])* $variant,)+
         }
 
-        impl $crate::config::Choice for $name {
-            const WORDS: &'static [(&'static str, Self)] = &[$($(($word, Self::$variant),)+)+];
-        }
+        words! { $name { $($variant = $($word)|+,)+ } }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,4 +43,4 @@ macro_rules! choice {
         }
     };
 }
-pub(super) use choice;
+pub(super) use {choice, words};

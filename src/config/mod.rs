@@ -21,10 +21,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use choice::choice;
+use choice::{choice, words};
 
 pub use choice::Choice;
 pub use error::{ConfigErrors, Problem};
+
+use crate::audio::Padding;
+use crate::avatar::Sequence;
+use crate::compositor::Geometry;
+use crate::inference::{BackendChoice, ExecutionProvider};
+
+// The words of the file for what the rest of the crate defines.
+words! { Padding { Edge = "edge", Zeros = "zeros", } }
+words! { Sequence { PingPong = "ping_pong", Wrap = "wrap", Clamp = "clamp", } }
+words! { Geometry { Inset = "inset", Stretch = "stretch", } }
+words! { BackendChoice { Auto = "auto", OnnxRuntime = "onnxruntime", Embedded = "embedded", } }
+words! { ExecutionProvider { Cuda = "cuda", TensorRt = "tensorrt", OpenVino = "openvino", Cpu = "cpu", } }
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -238,32 +250,6 @@ pub struct Onnx {
 }
 
 choice! {
-    /// Which inference engine runs the networks.
-    BackendChoice {
-        /// ONNX Runtime where its library is found, else the embedded one.
-        Auto = "auto",
-        /// ONNX Runtime; its absence is an error.
-        OnnxRuntime = "onnxruntime",
-        /// The embedded pure-Rust engine.
-        Embedded = "embedded",
-    }
-}
-
-choice! {
-    /// Hardware ONNX Runtime may run a network on.
-    ExecutionProvider {
-        /// NVIDIA GPUs.
-        Cuda = "cuda",
-        /// NVIDIA GPUs through `TensorRT`.
-        TensorRt = "tensorrt",
-        /// Intel CPUs and GPUs.
-        OpenVino = "openvino",
-        /// Any CPU.
-        Cpu = "cpu",
-    }
-}
-
-choice! {
     /// What to do when a demanded execution provider is not usable.
     Fallback {
         /// Refuse to start, with the reason.
@@ -284,7 +270,7 @@ choice! {
 }
 
 /// `models.<id>`: one avatar.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model {
     /// The name clients ask for: 1 to 128 printable ASCII characters.
     pub id: String,
@@ -303,45 +289,13 @@ pub struct Model {
     /// `memory_estimate_mb`: bytes counted for this avatar at least.
     pub memory_estimate_bytes: u64,
     /// `audio_padding`: what the audio windows hold past the ends of a clip.
-    pub audio_padding: AudioPadding,
+    pub audio_padding: Padding,
     /// `compositing`: how a prediction gets into the background.
-    pub compositing: Compositing,
+    pub compositing: Geometry,
     /// `sequence`: which background frame `k` shows.
     pub sequence: Sequence,
     /// `fps`: frames a second.
     pub fps: u32,
-}
-
-choice! {
-    /// What the generator's audio windows hold past the ends of a clip.
-    AudioPadding {
-        /// The nearest feature again.
-        Edge = "edge",
-        /// Zeros.
-        Zeros = "zeros",
-    }
-}
-
-choice! {
-    /// How a 320x320 prediction gets into the background.
-    Compositing {
-        /// Into the 328x328 crop at (4, 4), which is then resized (bicubic) to the rect: the geometry of training.
-        Inset = "inset",
-        /// Resized (bilinear) to the whole rect.
-        Stretch = "stretch",
-    }
-}
-
-choice! {
-    /// Which of N backgrounds frame `k` shows.
-    Sequence {
-        /// 0 .. N-1, then N-2 .. 1, and again.
-        PingPong = "ping_pong",
-        /// 0 .. N-1, and again.
-        Wrap = "wrap",
-        /// 0 .. N-1, then N-1 for ever.
-        Clamp = "clamp",
-    }
 }
 
 /// `logging`: what is logged, how, and where to.

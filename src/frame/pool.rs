@@ -74,8 +74,8 @@ impl<T: Default> DerefMut for Pooled<T> {
 }
 
 // What `bytes::Bytes::from_owner` asks for: a pooled buffer can go out on the wire and still come home.
-impl<T: Default + AsRef<[u8]>> AsRef<[u8]> for Pooled<T> {
-    fn as_ref(&self) -> &[u8] {
+impl<T: Default + AsRef<U>, U: ?Sized> AsRef<U> for Pooled<T> {
+    fn as_ref(&self) -> &U {
         self.value.as_ref()
     }
 }

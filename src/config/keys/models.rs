@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::super::raw::{Node, Value, shorten};
 use super::super::reader::{Report, Section, join};
-use super::super::{AudioPadding, Capacity, Compositing, Model, Sequence};
+use super::super::{Capacity, Geometry, Model, Padding, Sequence};
 use super::{MIB, count, resolve};
+use crate::audio::features::FPS_MAX;
 
 /// Characters of a model's name at most.
 const MODEL_ID_CHARS_MAX: usize = 128;
@@ -134,12 +135,12 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
         ) * MIB,
         audio_padding: s.choice(
             "audio_padding",
-            AudioPadding::Edge,
+            Padding::Edge,
             "what audio windows hold past the ends of a clip: the nearest feature, or zeros; as in training",
         ),
         compositing: s.choice(
             "compositing",
-            Compositing::Inset,
+            Geometry::Inset,
             "how the prediction gets into the background: inset as in training, or stretch over the whole rect",
         ),
         sequence: s.choice(
@@ -147,7 +148,7 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
             Sequence::PingPong,
             "the order of backgrounds: forth and back, from the start again, or hold the last one",
         ),
-        fps: s.integer("fps", 25, 1..=100, "frames a second") as u32,
+        fps: s.integer("fps", 25, 1..=u64::from(FPS_MAX), "frames a second") as u32,
     };
     if model.memory_estimate_bytes > capacity.max_memory_bytes {
         s.conflict(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::reader::Section;
-use super::super::{BackendChoice, ExecutionProvider, Fallback, Onnx, Profile};
+use super::super::{BackendChoice, Choice, ExecutionProvider, Fallback, Onnx, Profile};
 use super::{MIB, count, resolve};
 
 /// Reads `onnx`.
@@ -119,11 +119,11 @@ fn check_onnx(s: &mut Section<'_, '_>, onnx: &Onnx) {
     if onnx.backend == BackendChoice::Embedded && beyond_cpu {
         let hint = format!(
             "use `backend: {}`, or `execution_providers: [{Cpu}]`",
-            BackendChoice::OnnxRuntime
+            BackendChoice::OnnxRuntime.word()
         );
         s.conflict(
             "backend",
-            &onnx.backend,
+            &onnx.backend.word(),
             "the embedded engine runs on the CPU only",
             &hint,
         );

@@ -98,7 +98,7 @@ fn a_file_of_the_original_keeps_its_meaning() {
     );
     assert_eq!((sanders.num_frames, sanders.preload), (Some(523), true));
     assert_eq!(sanders.memory_estimate_bytes, 500 << 20);
-    assert_eq!((sanders.fps, sanders.compositing), (25, Compositing::Inset));
+    assert_eq!((sanders.fps, sanders.compositing), (25, Geometry::Inset));
     assert_eq!(
         (config.logging.stats_report, config.logging.log_file),
         (None, None)

@@ -1,0 +1,152 @@
+//! Loads models for the registry, and measures what they take.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LoadedModel, cpu};
+use crate::avatar::Avatar;
+use crate::config::{self, Config, Profile};
+use crate::inference::{Backend, BackendOptions, SessionOptions, WorkerOptions};
+use crate::registry::{Load, LoadError, Loaded, ModelSpec};
+
+/// How every model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Sessions, threads, batches and queues.
+    pub workers: WorkerOptions,
+    /// Decoded backgrounds kept per model.
+    pub background_cache_frames: usize,
+}
+
+impl LoadOptions {
+    /// The options of `config` on `backend`: what the file leaves open follows the profile and the hardware.
+    ///
+    /// A CPU gains nothing from batches, so there it is as many single-thread sessions as cores; a GPU does.
+    #[must_use]
+    pub fn new(config: &Config, backend: &dyn Backend) -> Self {
+        let onnx = &config.onnx;
+        let gpu = backend.info().cuda_available();
+        let cores = cpu::cores();
+        let (sessions, threads) = match onnx.profile {
+            _ if gpu => (1, 1),
+            Profile::Throughput => (cores, 1),
+            Profile::Latency => (1, cores),
+        };
+        Self {
+            workers: WorkerOptions {
+                sessions: onnx.sessions_per_model.unwrap_or(sessions),
+                session: SessionOptions {
+                    intra_threads: onnx.intra_threads.unwrap_or(threads),
+                    ..SessionOptions::default()
+                },
+                max_batch: onnx.max_batch.unwrap_or(if gpu { 8 } else { 1 }),
+                batch_delay: onnx.batch_delay,
+                queue_frames: onnx.queue_frames,
+                hang_timeout: onnx.hang_timeout,
+                ..WorkerOptions::default()
+            },
+            background_cache_frames: config.capacity.background_cache_frames,
+        }
+    }
+}
+
+/// What `config.yaml` says about the engine.
+#[must_use]
+pub fn backend_options(onnx: &config::Onnx) -> BackendOptions {
+    BackendOptions {
+        choice: onnx.backend,
+        library_path: onnx.library_path.clone(),
+        execution_providers: Some(onnx.execution_providers.clone()),
+        cuda: onnx.cuda_enabled.then_some(true),
+        fallback_to_cpu: onnx.fallback == config::Fallback::Cpu,
+    }
+}
+
+/// Loads the models of a configuration on one backend.
+#[derive(Debug)]
+pub struct Loader {
+    backend: Arc<dyn Backend>,
+    options: LoadOptions,
+}
+
+impl Loader {
+    /// A loader.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>, options: LoadOptions) -> Self {
+        Self { backend, options }
+    }
+
+    /// The registry's view of the configured models, in config order.
+    #[must_use]
+    pub fn specs(config: &Config) -> Vec<ModelSpec<config::Model>> {
+        config.models.iter().map(spec).collect()
+    }
+}
+
+fn spec(model: &config::Model) -> ModelSpec<config::Model> {
+    let mut hasher = DefaultHasher::new();
+    model.hash(&mut hasher);
+    ModelSpec {
+        id: model.id.as_str().into(),
+        fingerprint: hasher.finish(),
+        memory_floor_bytes: model.memory_estimate_bytes,
+        preload: model.preload,
+        payload: model.clone(),
+    }
+}
+
+impl Load for Loader {
+    type Spec = config::Model;
+    type Model = LoadedModel;
+
+    fn validate(&self, spec: &ModelSpec<config::Model>) -> Result<u64, LoadError> {
+        let model = &spec.payload;
+        let avatar = Avatar::open(model, self.options.background_cache_frames)
+            .map_err(|error| refused(model, error))?;
+        let mut networks = 0;
+        for path in std::iter::once(&model.model_path).chain(&model.audio_encoder_path) {
+            networks += file_bytes(path).map_err(|error| refused(model, error))?;
+        }
+        Ok(networks * self.options.workers.sessions as u64 + avatar.memory_bytes_max())
+    }
+
+    fn load(&self, spec: &ModelSpec<config::Model>) -> Result<Loaded<LoadedModel>, LoadError> {
+        let config = &spec.payload;
+        let before = resident_bytes();
+        let model = LoadedModel::open(&*self.backend, config, &self.options)
+            .map_err(|error| refused(config, error))?;
+        let gained = resident_bytes().saturating_sub(before);
+        let files = file_bytes(&config.model_path).unwrap_or(0);
+        let memory_bytes = gained.max(files) + model.avatar().memory_bytes_max();
+        Ok(Loaded {
+            model,
+            memory_bytes,
+        })
+    }
+}
+
+/// What clients are told names no path; operators get the cause.
+fn refused(
+    model: &config::Model,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> LoadError {
+    LoadError::new(
+        format!(
+            "model {} cannot be loaded: its files are missing or broken, see the server's log",
+            model.id
+        ),
+        cause,
+    )
+}
+
+fn file_bytes(path: &Path) -> Result<u64, String> {
+    std::fs::metadata(path)
+        .map(|data| data.len())
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+/// Bytes of memory this process holds; 0 where the system does not say.
+fn resident_bytes() -> u64 {
+    memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64)
+}

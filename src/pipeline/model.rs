@@ -1,0 +1,149 @@
+//! One generation of a loaded model: pictures, sessions and the audio encoder, opened and closed together.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::avatar::{Avatar, AvatarError};
+use crate::config;
+use crate::encoder::Encoder;
+use crate::frame::pool::Pool;
+use crate::inference::{
+    AudioEncoder, Backend, FEATURE_LEN, InferenceError, MEL_WINDOW_LEN, Workers,
+};
+
+use super::loader::LoadOptions;
+
+/// Everything needed to make one avatar talk.
+pub struct LoadedModel {
+    avatar: Arc<Avatar>,
+    generator: Workers,
+    audio_encoder: Option<Mutex<Box<dyn AudioEncoder>>>,
+    speech: SpeechSettings,
+    visuals: Pool<Vec<f32>>,
+    patches: Pool<Vec<u8>>,
+    encoder: Encoder,
+}
+
+/// How speech becomes windows for this model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpeechSettings {
+    /// What the windows hold past the ends of a clip.
+    pub padding: crate::audio::Padding,
+    /// Frames a second.
+    pub rate: crate::audio::FrameRate,
+}
+
+/// Why a model cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its pictures or rects.
+    #[error(transparent)]
+    Avatar(#[from] AvatarError),
+    /// Its networks.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    /// Its frame rate.
+    #[error(transparent)]
+    Audio(#[from] crate::audio::AudioError),
+}
+
+impl LoadedModel {
+    /// Opens a model: checks its files and starts its sessions. Takes seconds; call it off the async threads.
+    ///
+    /// # Errors
+    /// If anything `model` names is missing, broken or does not fit the rest.
+    pub fn open(
+        backend: &dyn Backend,
+        model: &config::Model,
+        options: &LoadOptions,
+    ) -> Result<Self, OpenError> {
+        let avatar = Avatar::open(model, options.background_cache_frames)?;
+        let audio_encoder = match &model.audio_encoder_path {
+            Some(path) => {
+                let encoder = backend.open_audio_encoder(path, &options.workers.session)?;
+                Some(Mutex::new(encoder))
+            }
+            None => None,
+        };
+        let generator = Workers::spawn(backend, &model.model_path, options.workers.clone())?;
+        let in_flight = options.workers.sessions * generator.max_batch() + super::cpu::cores();
+        Ok(Self {
+            avatar: Arc::new(avatar),
+            generator,
+            audio_encoder,
+            speech: SpeechSettings {
+                padding: model.audio_padding,
+                rate: crate::audio::FrameRate::new(model.fps)?,
+            },
+            visuals: Pool::new(in_flight),
+            patches: Pool::new(super::cpu::cores()),
+            encoder: Encoder::new(2 * in_flight),
+        })
+    }
+
+    /// The pictures.
+    #[must_use]
+    pub fn avatar(&self) -> &Arc<Avatar> {
+        &self.avatar
+    }
+
+    /// The generator's sessions.
+    #[must_use]
+    pub fn generator(&self) -> &Workers {
+        &self.generator
+    }
+
+    /// Whether speech can drive it; without an audio encoder only ready-made windows can.
+    #[must_use]
+    pub fn hears(&self) -> bool {
+        self.audio_encoder.is_some()
+    }
+
+    /// How speech becomes windows.
+    #[must_use]
+    pub fn speech(&self) -> SpeechSettings {
+        self.speech
+    }
+
+    /// Encodes one mel window `[80,16]`; `None` if the model has no audio encoder. Blocks for a millisecond or so.
+    ///
+    /// One window a run, always: the same window gives the same bits however the audio was cut.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub(super) fn encode_speech(
+        &self,
+        mel: &[f32; MEL_WINDOW_LEN],
+    ) -> Option<Result<[f32; FEATURE_LEN], InferenceError>> {
+        let encoder = self.audio_encoder.as_ref()?;
+        // A session that panicked in a run holds no state that a later run reads.
+        let mut encoder = encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut feature = [0.0; FEATURE_LEN];
+        Some(encoder.run(mel, 1, &mut feature).map(|()| feature))
+    }
+
+    /// Buffers for visual tensors.
+    pub(super) fn visuals(&self) -> &Pool<Vec<f32>> {
+        &self.visuals
+    }
+
+    /// Encodes finished frames.
+    pub(super) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Buffers for the rect's pixels.
+    pub(super) fn patches(&self) -> &Pool<Vec<u8>> {
+        &self.patches
+    }
+}
+
+impl fmt::Debug for LoadedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedModel")
+            .field("id", self.avatar.id())
+            .field("generator", &self.generator)
+            .field("hears", &self.hears())
+            .finish_non_exhaustive()
+    }
+}

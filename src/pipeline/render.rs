@@ -1,0 +1,190 @@
+//! One frame, from its speech window to encoded bytes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+
+use super::cpu::{self, Panicked};
+use super::{FrameTimings, LoadedModel};
+use crate::avatar::{Background, BackgroundError, visual};
+use crate::compositor::{self, NonFinite};
+use crate::encoder::{EncodeError, Encoded, Encoder, Format};
+use crate::inference::{FrameInput, InferenceError, Prediction, SharedFloats, VISUAL_LEN};
+
+/// One frame to make.
+#[derive(Clone)]
+pub struct FrameOrder {
+    /// Its index `k` in the endless sequence of frames.
+    pub index: u64,
+    /// The visual tensor, `[6,320,320]`; `None` to make it from the background and its rect.
+    pub visual: Option<SharedFloats>,
+    /// The speech window, `[32,16,16]`.
+    pub audio: SharedFloats,
+    /// Whose frame it is: flows take turns in the network.
+    pub flow: u64,
+    /// When its result is of no use any more.
+    pub deadline: Option<Instant>,
+}
+
+impl std::fmt::Debug for FrameOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrameOrder")
+            .field("index", &self.index)
+            .field("flow", &self.flow)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One finished frame.
+#[derive(Debug)]
+pub struct RenderedFrame {
+    /// Its index `k` in the endless sequence of frames.
+    pub index: u64,
+    /// The background it was painted on.
+    pub background: usize,
+    /// The encoded picture.
+    pub image: Encoded,
+    /// What each stage took.
+    pub timings: FrameTimings,
+}
+
+/// Why a frame could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("frame {frame}: {source}")]
+pub struct RenderError {
+    /// Which frame.
+    pub frame: u64,
+    /// Why.
+    #[source]
+    pub source: RenderFault,
+}
+
+/// What went wrong in which stage.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderFault {
+    /// The background cannot be decoded.
+    #[error(transparent)]
+    Background(#[from] BackgroundError),
+    /// The network failed, or the frame was dropped before it.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+    /// The network's output is not finite.
+    #[error(transparent)]
+    NonFinite(#[from] NonFinite),
+    /// The picture cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A step panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
+/// Makes one frame. Dropping the future drops the frame wherever it is.
+///
+/// # Errors
+/// Names the frame and what failed; other frames are not affected.
+pub async fn render_frame(
+    model: &LoadedModel,
+    order: FrameOrder,
+    format: Format,
+) -> Result<RenderedFrame, RenderError> {
+    let frame = order.index;
+    render(model, order, format)
+        .await
+        .map_err(|source| RenderError { frame, source })
+}
+
+/// Makes several frames at once and gives them back in the order they were asked for: while one is in the network,
+/// others are composited and encoded.
+///
+/// # Errors
+/// The first failure; the other frames are dropped.
+pub async fn render_batch(
+    model: &LoadedModel,
+    orders: impl IntoIterator<Item = FrameOrder>,
+    format: Format,
+) -> Result<Vec<RenderedFrame>, RenderError> {
+    let frames = orders
+        .into_iter()
+        .map(|order| render_frame(model, order, format));
+    try_join_all(frames).await
+}
+
+async fn render(
+    model: &LoadedModel,
+    order: FrameOrder,
+    format: Format,
+) -> Result<RenderedFrame, RenderFault> {
+    let started = Instant::now();
+    let index = model.avatar().background_index(order.index);
+    let background = background(model, index).await?;
+    let visual = match order.visual {
+        Some(visual) => visual,
+        None => visual_tensor(model, &background).await?,
+    };
+    let visual_time = started.elapsed();
+    let input = FrameInput {
+        visual,
+        audio: order.audio,
+        flow: order.flow,
+        deadline: order.deadline,
+    };
+    let prediction = model.generator().infer(input).await?;
+    let mut timings = FrameTimings {
+        visual: visual_time,
+        queue: prediction.queued,
+        inference: prediction.inference,
+        ..FrameTimings::default()
+    };
+    let (mut patch, encoder) = (model.patches().take(), model.encoder().clone());
+    let (image, composite, encode) =
+        cpu::run(move || finish(&prediction, &background, &mut patch, &encoder, format)).await??;
+    timings.composite = composite;
+    timings.encode = encode;
+    Ok(RenderedFrame {
+        index: order.index,
+        background: index,
+        image,
+        timings,
+    })
+}
+
+async fn background(model: &LoadedModel, index: usize) -> Result<Arc<Background>, RenderFault> {
+    if let Some(ready) = model.avatar().ready_background(index) {
+        return Ok(ready);
+    }
+    let avatar = Arc::clone(model.avatar());
+    Ok(cpu::run(move || avatar.background(index)).await??)
+}
+
+async fn visual_tensor(
+    model: &LoadedModel,
+    background: &Arc<Background>,
+) -> Result<SharedFloats, Panicked> {
+    let background = Arc::clone(background);
+    let mut tensor = model.visuals().take();
+    cpu::run(move || {
+        tensor.resize(VISUAL_LEN, 0.0);
+        visual::visual_tensor(&background.crop, &mut tensor);
+        Arc::new(tensor) as SharedFloats
+    })
+    .await
+}
+
+/// Composites and encodes; gives the picture and what the two steps took.
+fn finish(
+    prediction: &Prediction,
+    background: &Background,
+    patch: &mut Vec<u8>,
+    encoder: &Encoder,
+    format: Format,
+) -> Result<(Encoded, Duration, Duration), RenderFault> {
+    let started = Instant::now();
+    patch.resize(background.placement.size().rgb_bytes(), 0);
+    compositor::composite(prediction, &background.placement, patch)?;
+    let composited = Instant::now();
+    let image = encoder.encode(&background.canvas, patch, format)?;
+    Ok((image, composited - started, composited.elapsed()))
+}
