@@ -7,11 +7,13 @@ The valid generator is `output = sigmoid(conv3x3(input) + upsample(conv1x1(audio
 batch order or input shows in every pixel. The others are the same with one thing wrong.
 """
 
+import json
 import pathlib
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 OUT = pathlib.Path("tests/golden/networks")
 PROBE = pathlib.Path("src/inference/probe.onnx")
@@ -54,9 +56,10 @@ def generator(path, n="N", visual="input", side=320, element=TensorProto.FLOAT, 
     if element != TensorProto.FLOAT:
         nodes.append(helper.make_node("Cast", [visual], ["as_float"], to=TensorProto.FLOAT))
         source = "as_float"
+    # rten 0.27 takes no convolution without pads, strides and dilations, though ONNX makes them optional; exporters write them.
     nodes += [
-        helper.make_node("Conv", [source, "wv", "bv"], ["v"], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["audio", "wa"], ["a"]),
+        helper.make_node("Conv", [source, "wv", "bv"], ["v"], pads=[1, 1, 1, 1], strides=[1, 1], dilations=[1, 1]),
+        helper.make_node("Conv", ["audio", "wa"], ["a"], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1]),
         helper.make_node(
             "Resize",
             ["a", "", "scales"],
@@ -115,6 +118,37 @@ def probe(path):
     )
 
 
+def noise(shape, seed):
+    """The same floats as `noise` in src/inference/engine_tests.rs."""
+    count = int(np.prod(shape))
+    values = np.empty(count, np.float32)
+    for i in range(count):
+        seed = (seed * 1_664_525 + 1_013_904_223) % 2**32
+        values[i] = (seed >> 8) / 2**24
+    return values.reshape(shape)
+
+
+def samples(array, count=64):
+    """Floats spread over the array, with their places."""
+    flat = array.ravel()
+    places = np.random.default_rng(3).choice(flat.size, count, replace=False)
+    return [[int(i), float(flat[i])] for i in sorted(places)]
+
+
+def expected(path):
+    """What onnx's reference implementation computes, to hold the engines to."""
+    (frames,) = ReferenceEvaluator(str(OUT / "generator.onnx")).run(
+        ["output"],
+        {"input": noise((2, 6, 320, 320), 1), "audio": noise((2, 32, 16, 16), 2)},
+    )
+    (features,) = ReferenceEvaluator(str(OUT / "audio_encoder.onnx")).run(
+        ["emb"], {"mel": noise((3, 1, 80, 16), 1)}
+    )
+    path.write_text(
+        json.dumps({"generator": samples(frames), "audio_encoder": samples(features)}) + "\n"
+    )
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     generator(OUT / "generator.onnx")
@@ -125,6 +159,7 @@ def main():
     generator(OUT / "generator_nan.onnx", nan=True)
     encoder(OUT / "audio_encoder.onnx")
     probe(PROBE)
+    expected(OUT / "expected.json")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ use std::sync::Arc;
 mod backend;
 mod cancel;
 mod embedded;
+#[cfg(test)]
+mod engine_tests;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
