@@ -1,4 +1,4 @@
-//! Both engines on real networks: tests/golden/networks, made by tools/make_test_networks.py.
+//! Both engines on real networks: tests/golden/networks, made by `tools/make_test_networks.py`.
 //!
 //! ONNX Runtime is tested where a library is found (`pip install onnxruntime`) and skipped, with a word, elsewhere.
 
@@ -86,7 +86,7 @@ fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
 }
 
 /// The formula of the test generator at one pixel, from the weights in the file: computed by onnx's own reference
-/// implementation in tools/make_test_networks.py, for the inputs of [`noise`].
+/// implementation in `tools/make_test_networks.py`, for the inputs of [`noise`].
 #[derive(serde::Deserialize)]
 struct Golden {
     generator: Vec<(usize, f32)>,
@@ -289,7 +289,7 @@ fn wrong_lengths_are_refused() {
         let batch = Batch {
             frames: 1,
             visual: &[0.0; 6],
-            audio: &[0.0; AUDIO_LEN],
+            audio: &noise(AUDIO_LEN, 2),
         };
         let error = session
             .run(&batch, &mut vec![0.0; PREDICTION_LEN], &Cancel::new())
@@ -370,7 +370,7 @@ fn a_provider_that_does_not_work_is_refused_unless_a_fallback_is_allowed() {
 }
 
 /// Set `LIPSYNC_TEST_GENERATOR` to a network's path, for one of the real size to the output of
-/// tools/make_full_size_network.py.
+/// `tools/make_full_size_network.py`.
 #[test]
 fn the_engines_agree_on_a_network_of_your_own() {
     let Some(path) = std::env::var_os("LIPSYNC_TEST_GENERATOR") else {

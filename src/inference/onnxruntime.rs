@@ -8,7 +8,7 @@ use ort::ep::{self, ExecutionProvider as _};
 use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::value::{Outlet, TensorRef, ValueType};
 
 use super::backend::{BackendInfo, BackendOptions, ExecutionProvider, SkippedProvider};
 use super::network::{self, Fingerprint, Port, Role};
@@ -428,7 +428,7 @@ fn ports(outlets: &[Outlet]) -> Vec<Port> {
         .map(|outlet| {
             let (element, shape) = match outlet.dtype() {
                 ValueType::Tensor { ty, shape, .. } => (
-                    element_name(*ty),
+                    ty.to_string(),
                     Some(
                         shape
                             .iter()
@@ -445,21 +445,6 @@ fn ports(outlets: &[Outlet]) -> Vec<Port> {
             }
         })
         .collect()
-}
-
-/// The short name of an element type: "f32", "i64".
-fn element_name(element: TensorElementType) -> String {
-    match element {
-        TensorElementType::Float32 => "f32".to_owned(),
-        TensorElementType::Float16 => "f16".to_owned(),
-        TensorElementType::Float64 => "f64".to_owned(),
-        TensorElementType::Bfloat16 => "bf16".to_owned(),
-        TensorElementType::Int32 => "i32".to_owned(),
-        TensorElementType::Int64 => "i64".to_owned(),
-        TensorElementType::Int8 => "i8".to_owned(),
-        TensorElementType::Uint8 => "u8".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
-    }
 }
 
 /// The runtime's message on one line.

@@ -23,11 +23,13 @@ use tokio::sync::oneshot;
 
 use super::network::check_length;
 use super::{AUDIO_LEN, Backend, InferenceError, SessionOptions, SharedFloats, VISUAL_LEN};
-use shared::{Job, Shared};
+use shared::Shared;
+use state::Job;
 
 mod buffers;
 mod queue;
 mod shared;
+mod state;
 mod supervisor;
 #[cfg(test)]
 mod tests;

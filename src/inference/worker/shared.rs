@@ -3,88 +3,11 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::buffers::{Buffer, Buffers, Prediction};
 use super::queue::FairQueue;
-use super::{FrameInput, WorkerOptions, WorkerStats};
+use super::state::{Job, Run, Slot, State, Taken, Waiter, fail};
+use super::{WorkerOptions, WorkerStats};
 use crate::inference::{Cancel, GeneratorNetwork, InferenceError};
-
-type Reply = oneshot::Sender<Result<Prediction, InferenceError>>;
-
-/// A frame that waits.
-pub(super) struct Job {
-    pub(super) frame: FrameInput,
-    pub(super) reply: Reply,
-    pub(super) queued_at: Instant,
-}
-
-impl Job {
-    fn is_expired(&self, now: Instant) -> bool {
-        self.frame.deadline.is_some_and(|deadline| deadline <= now)
-    }
-}
-
-/// Who waits for one frame of a run.
-struct Waiter {
-    id: u64,
-    reply: Reply,
-    deadline: Option<Instant>,
-    queued_at: Instant,
-}
-
-/// A run under way.
-struct Run {
-    /// One entry a frame; `None` once its caller has an answer or has gone away.
-    waiters: Vec<Option<Waiter>>,
-    cancel: Cancel,
-    started: Instant,
-    /// Set when the run has been told to stop because it took too long: when to give the thread up.
-    give_up_at: Option<Instant>,
-}
-
-impl Run {
-    /// Stops the run if nobody waits for any of its frames.
-    fn stop_if_unwanted(&self) {
-        if self.waiters.iter().all(Option::is_none) {
-            self.cancel.cancel();
-        }
-    }
-}
-
-/// The place of one session. Its generation goes up when its thread is given up; a thread of an older generation
-/// finds that out when it comes back, and ends.
-#[derive(Default)]
-struct Slot {
-    generation: u64,
-    run: Option<Run>,
-    /// Why the last attempt to open a session failed, while there is none.
-    down: Option<String>,
-}
-
-struct State {
-    queue: FairQueue<Job>,
-    slots: Vec<Slot>,
-    next_id: u64,
-    closing: bool,
-    /// Threads that have not ended.
-    threads: usize,
-    /// When the supervisor looks next by itself.
-    supervisor_wakes: Option<Instant>,
-    stats: WorkerStats,
-}
-
-/// A batch handed to a session thread.
-pub(super) struct Taken {
-    pub(super) frames: Vec<FrameInput>,
-    pub(super) cancel: Cancel,
-}
-
-/// A slot whose thread was given up, for the supervisor to fill again.
-pub(super) struct Vacancy {
-    pub(super) slot: usize,
-    pub(super) generation: u64,
-}
 
 /// See the module's head.
 pub(super) struct Shared {
@@ -96,7 +19,7 @@ pub(super) struct Shared {
     /// Session threads wait here for frames.
     work: Condvar,
     /// The supervisor waits here for something earlier than it knows of.
-    watch: Condvar,
+    pub(super) watch: Condvar,
     /// `close` waits here for the threads to end, and threads without a session to try again.
     ended: Condvar,
 }
@@ -158,7 +81,7 @@ impl Shared {
     }
 
     /// No code that can panic runs under the lock, so a poisoned one still holds a consistent state.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -368,89 +291,6 @@ impl Shared {
         }
     }
 
-    /// One look of the supervisor: answers expired frames, stops runs that take too long, gives up threads that do
-    /// not stop, then waits until there may be more to do. `None` when it must end.
-    pub(super) fn supervise(&self) -> Option<Vec<Vacancy>> {
-        let mut state = self.lock();
-        if state.closing {
-            return None;
-        }
-        let now = Instant::now();
-        let expired = state.queue.take_if(|job| job.is_expired(now));
-        state.stats.dropped += expired.len() as u64;
-        for job in expired {
-            let _ = job.reply.send(Err(InferenceError::DeadlineExceeded));
-        }
-        let mut vacancies = Vec::new();
-        for slot in 0..state.slots.len() {
-            if self.check_run(&mut state, slot, now) {
-                let generation = state.slots[slot].generation;
-                vacancies.push(Vacancy { slot, generation });
-            }
-        }
-        if vacancies.is_empty() {
-            state.supervisor_wakes = self.next_event(&state);
-            let wait = state
-                .supervisor_wakes
-                .map(|at| at.saturating_duration_since(now));
-            // Either way it looks again from the start, so a spurious wake-up is harmless.
-            match wait {
-                Some(wait) => drop(self.watch.wait_timeout(state, wait)),
-                None => drop(self.watch.wait(state)),
-            }
-        }
-        Some(vacancies)
-    }
-
-    /// `true` if the slot's thread was given up.
-    fn check_run(&self, state: &mut State, slot: usize, now: Instant) -> bool {
-        let place = &mut state.slots[slot];
-        let Some(run) = &mut place.run else {
-            return false;
-        };
-        for waiter in &mut run.waiters {
-            let is_expired = |waiter: &mut Waiter| waiter.deadline.is_some_and(|at| at <= now);
-            if let Some(waiter) = waiter.take_if(is_expired) {
-                state.stats.dropped += 1;
-                let _ = waiter.reply.send(Err(InferenceError::DeadlineExceeded));
-            }
-        }
-        run.stop_if_unwanted();
-        match run.give_up_at {
-            None if run.started + self.options.hang_timeout <= now => {
-                run.cancel.cancel();
-                run.give_up_at = Some(now + self.options.stop_timeout);
-                false
-            }
-            Some(at) if at <= now => {
-                place.generation += 1;
-                state.stats.replaced += 1;
-                if let Some(run) = place.run.take() {
-                    fail(run.waiters, &self.hung());
-                }
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The earliest deadline, hang or give-up.
-    fn next_event(&self, state: &State) -> Option<Instant> {
-        let queued = state.queue.iter().filter_map(|job| job.frame.deadline);
-        let running = state
-            .slots
-            .iter()
-            .filter_map(|slot| slot.run.as_ref())
-            .flat_map(|run| {
-                let hang = run
-                    .give_up_at
-                    .unwrap_or(run.started + self.options.hang_timeout);
-                let deadlines = run.waiters.iter().flatten().filter_map(|w| w.deadline);
-                deadlines.chain([hang])
-            });
-        queued.chain(running).min()
-    }
-
     fn wake_supervisor(&self, state: &mut State, at: Instant) {
         if state.supervisor_wakes.is_none_or(|known| at < known) {
             state.supervisor_wakes = Some(at);
@@ -492,7 +332,7 @@ impl Shared {
         }
     }
 
-    fn hung(&self) -> InferenceError {
+    pub(super) fn hung(&self) -> InferenceError {
         InferenceError::WorkerHung {
             path: self.network.path().to_path_buf(),
             timeout: self.options.hang_timeout,
@@ -504,24 +344,6 @@ impl Shared {
             path: self.network.path().to_path_buf(),
             reason,
         }
-    }
-}
-
-impl State {
-    /// Why there is no session, if there is none.
-    fn no_session(&self) -> Option<String> {
-        self.slots
-            .iter()
-            .map(|slot| slot.down.clone())
-            .collect::<Option<Vec<_>>>()
-            .and_then(|reasons| reasons.into_iter().next())
-    }
-}
-
-/// Answers all callers of a run with the same error.
-fn fail(waiters: Vec<Option<Waiter>>, error: &InferenceError) {
-    for waiter in waiters.into_iter().flatten() {
-        let _ = waiter.reply.send(Err(error.clone()));
     }
 }
 

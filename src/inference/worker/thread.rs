@@ -7,7 +7,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::shared::{Shared, Taken, ThreadGuard, Vacancy};
+use super::shared::{Shared, ThreadGuard};
+use super::state::{Taken, Vacancy};
 use crate::inference::{
     AUDIO_LEN, Batch, Cancel, Generator, InferenceError, PREDICTION_LEN, VISUAL_LEN,
 };

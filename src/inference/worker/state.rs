@@ -1,0 +1,104 @@
+//! What is queued and what runs: plain data behind the lock of [`Shared`](super::shared::Shared).
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::buffers::Prediction;
+use super::queue::FairQueue;
+use super::{FrameInput, WorkerStats};
+use crate::inference::{Cancel, InferenceError};
+
+pub(super) type Reply = oneshot::Sender<Result<Prediction, InferenceError>>;
+
+/// A frame that waits.
+pub(super) struct Job {
+    pub(super) frame: FrameInput,
+    pub(super) reply: Reply,
+    pub(super) queued_at: Instant,
+}
+
+impl Job {
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.frame.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// Who waits for one frame of a run.
+pub(super) struct Waiter {
+    pub(super) id: u64,
+    pub(super) reply: Reply,
+    pub(super) deadline: Option<Instant>,
+    pub(super) queued_at: Instant,
+}
+
+/// A run under way.
+pub(super) struct Run {
+    /// One entry a frame; `None` once its caller has an answer or has gone away.
+    pub(super) waiters: Vec<Option<Waiter>>,
+    pub(super) cancel: Cancel,
+    pub(super) started: Instant,
+    /// Set when the run has been told to stop because it took too long: when to give the thread up.
+    pub(super) give_up_at: Option<Instant>,
+}
+
+impl Run {
+    /// Stops the run if nobody waits for any of its frames.
+    pub(super) fn stop_if_unwanted(&self) {
+        if self.waiters.iter().all(Option::is_none) {
+            self.cancel.cancel();
+        }
+    }
+}
+
+/// The place of one session. Its generation goes up when its thread is given up; a thread of an older generation
+/// finds that out when it comes back, and ends.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) generation: u64,
+    pub(super) run: Option<Run>,
+    /// Why the last attempt to open a session failed, while there is none.
+    pub(super) down: Option<String>,
+}
+
+pub(super) struct State {
+    pub(super) queue: FairQueue<Job>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) next_id: u64,
+    pub(super) closing: bool,
+    /// Threads that have not ended.
+    pub(super) threads: usize,
+    /// When the supervisor looks next by itself.
+    pub(super) supervisor_wakes: Option<Instant>,
+    pub(super) stats: WorkerStats,
+}
+
+/// A batch handed to a session thread.
+pub(super) struct Taken {
+    pub(super) frames: Vec<FrameInput>,
+    pub(super) cancel: Cancel,
+}
+
+/// A slot whose thread was given up, for the supervisor to fill again.
+pub(super) struct Vacancy {
+    pub(super) slot: usize,
+    pub(super) generation: u64,
+}
+
+impl State {
+    /// Why there is no session, if there is none.
+    pub(super) fn no_session(&self) -> Option<String> {
+        self.slots
+            .iter()
+            .map(|slot| slot.down.clone())
+            .collect::<Option<Vec<_>>>()
+            .and_then(|reasons| reasons.into_iter().next())
+    }
+}
+
+/// Answers all callers of a run with the same error.
+pub(super) fn fail(waiters: Vec<Option<Waiter>>, error: &InferenceError) {
+    for waiter in waiters.into_iter().flatten() {
+        let _ = waiter.reply.send(Err(error.clone()));
+    }
+}
