@@ -29,6 +29,8 @@ pub mod registry;
 
 pub mod pipeline;
 
+pub mod wire;
+
 pub mod transport;
 
 pub mod client;

@@ -6,8 +6,10 @@ mod validate_config;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::telemetry;
 use output::Output;
 
 /// Makes any number of trained avatars talk.
@@ -59,7 +61,34 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(&cli.global);
-    match cli.command {
-        Command::ValidateConfig(args) => validate_config::run(&cli.global, &args, &output),
+    run(&cli, &output).unwrap_or_else(|error| output.failure(&error))
+}
+
+fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
+    let _log = log_command(&cli.global, output)?;
+    match &cli.command {
+        Command::ValidateConfig(args) => Ok(validate_config::run(&cli.global, args, output)),
     }
+}
+
+/// Starts the log lines of a command that ends; `serve` has its own.
+fn log_command(global: &Global, output: &Output) -> anyhow::Result<telemetry::Guard> {
+    let options = telemetry::Options::command(global.verbose, global.quiet);
+    Ok(telemetry::init(
+        &options,
+        output.log_lines(),
+        output::is_coloured(),
+    )?)
+}
+
+/// Runs an async command to its end on a runtime of its own.
+///
+/// # Errors
+/// The command's, or the runtime cannot be started.
+pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?
+        .block_on(future)
 }
