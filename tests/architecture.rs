@@ -67,7 +67,14 @@ const HOMES: &[Home] = &[
 const PURE: &[&str] = &["audio/", "frame/", "compositor/", "encoder/"];
 
 /// What is absent from them.
-const IMPURE: &[&str] = &["tokio::", "futures::", "crate::transport", "crate::registry", "crate::pipeline", "crate::cli"];
+const IMPURE: &[&str] = &[
+    "tokio::",
+    "futures::",
+    "crate::transport",
+    "crate::registry",
+    "crate::pipeline",
+    "crate::cli",
+];
 
 /// The files that may switch `unsafe` on.
 const UNSAFE: &[&str] = &["inference/library.rs", "compositor/simd.rs"];
@@ -102,7 +109,10 @@ fn sources() -> Vec<(String, String)> {
 
 /// The text without comments and without what follows the first `#[cfg(test)]` of a module's end.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text);
     let lines = text.lines().map(|line| match line.trim_start() {
         comment if comment.starts_with("//") => "",
         _ => line,
@@ -125,7 +135,10 @@ fn words_stay_in_their_homes() {
         for home in HOMES {
             let at_home = home.places.iter().any(|place| file.starts_with(place));
             if !at_home && says(&code, home.word) {
-                strays.push(format!("{file} says {}: only {:?} may", home.word, home.places));
+                strays.push(format!(
+                    "{file} says {}: only {:?} may",
+                    home.word, home.places
+                ));
             }
         }
     }
@@ -163,7 +176,10 @@ fn unsafe_code_is_fenced() {
         .map(|(file, _)| file)
         .collect();
     for file in &files {
-        assert!(UNSAFE.contains(&file.as_str()), "{file} switches unsafe code on");
+        assert!(
+            UNSAFE.contains(&file.as_str()),
+            "{file} switches unsafe code on"
+        );
     }
 }
 
