@@ -13,7 +13,7 @@ pub use crop_rects::{CropRects, CropRectsError};
 pub use sequence::Sequence;
 
 use cache::Cache;
-use visual::Crop;
+use visual::Seen;
 
 use crate::compositor::{Compositor, Geometry, Placement};
 use crate::config;
@@ -38,7 +38,7 @@ pub struct Background {
     /// Its place in the avatar's sequence of backgrounds.
     pub index: usize,
     /// What the generator sees of it.
-    pub crop: Crop,
+    pub seen: Arc<Seen>,
     /// How a prediction gets into its rect.
     pub placement: Placement,
     /// How a finished frame on it is encoded.
@@ -179,7 +179,7 @@ impl Avatar {
             Ok(Background {
                 index,
                 placement: self.compositor.placement(&crop, rect.size()),
-                crop,
+                seen: Arc::new(Seen::of(&crop)),
                 canvas: encoder::Background::new(Arc::new(frame), rect),
             })
         })
@@ -188,7 +188,7 @@ impl Avatar {
     /// Bytes the decoded backgrounds may take at most, and the rects.
     #[must_use]
     pub fn memory_bytes_max(&self) -> u64 {
-        let background = self.size().rgb_bytes() + 3 * visual::CROP_SIDE * visual::CROP_SIDE;
+        let background = self.size().rgb_bytes() + Seen::BYTES;
         let rects = self.rects.len() * size_of::<Rect>();
         (background * self.cache.limit() + rects) as u64
     }

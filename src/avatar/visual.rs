@@ -5,7 +5,7 @@
 
 use crate::compositor::{Kernels, Taps, planes_from_rgb, resize_rows};
 use crate::frame::{Frame, Rect};
-use crate::inference::{ROI_SIDE, VISUAL_LEN};
+use crate::inference::{ROI_SIDE, VISUAL_LEN, VisualSource};
 
 /// Side of the crop, in pixels.
 pub const CROP_SIDE: usize = 328;
@@ -65,35 +65,82 @@ pub fn crop_328(frame: &Frame, rect: Rect) -> Crop {
     Crop { data: data.into() }
 }
 
-/// Writes the generator's visual input, f32 `[6, 320, 320]`: B, G, R of the crop's inner region divided by 255, then
-/// the same with columns 5..=314 of rows 5..=309 set to 0.
+/// What the generator sees of one background: the crop's inner 320x320 as planes of B, G and R, 8 bits a sample.
 ///
-/// # Panics
-/// If `out` is not [`VISUAL_LEN`] long.
-pub fn visual_tensor(crop: &Crop, out: &mut [f32]) {
-    assert_eq!(out.len(), VISUAL_LEN, "visual tensor length");
-    let scale: [f32; 256] = std::array::from_fn(|value| value as f32 / 255.0);
-    let (seen, masked) = out.split_at_mut(VISUAL_LEN / 2);
-    let inner =
-        |y: usize| &crop.data[3 * ((y + CROP_MARGIN) * CROP_SIDE + CROP_MARGIN)..][..3 * ROI_SIDE];
-    for (channel, plane) in [2, 1, 0]
-        .into_iter()
-        .zip(seen.chunks_exact_mut(ROI_SIDE * ROI_SIDE))
-    {
-        for (y, row) in plane.chunks_exact_mut(ROI_SIDE).enumerate() {
-            for (out, pixel) in row.iter_mut().zip(inner(y).as_chunks::<3>().0) {
-                *out = scale[usize::from(pixel[channel])];
+/// This is what is kept of a background, not the tensor: making that takes less time than fetching its 2.4 MB from
+/// memory would (docs/performance.md).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seen {
+    planes: Box<[u8]>,
+}
+
+impl Seen {
+    /// Bytes of the planes.
+    pub const BYTES: usize = VISUAL_LEN / 2;
+
+    /// The inner region of `crop`.
+    #[must_use]
+    pub fn of(crop: &Crop) -> Self {
+        let rows = crop.data.chunks_exact(3 * CROP_SIDE);
+        let rows = rows.skip(CROP_MARGIN).take(ROI_SIDE);
+        let planes = [2, 1, 0].into_iter().flat_map(|channel| {
+            rows.clone().flat_map(move |row| {
+                let pixels = row[3 * CROP_MARGIN..][..3 * ROI_SIDE].as_chunks::<3>().0;
+                pixels.iter().map(move |pixel| pixel[channel])
+            })
+        });
+        Self {
+            planes: planes.collect(),
+        }
+    }
+
+    /// The planes B, G, R, one after another.
+    #[must_use]
+    pub fn planes(&self) -> &[u8] {
+        &self.planes
+    }
+
+    /// The region of these planes; `None` if they are not [`Seen::BYTES`].
+    #[must_use]
+    pub fn from_planes(planes: Box<[u8]>) -> Option<Self> {
+        (planes.len() == Self::BYTES).then_some(Self { planes })
+    }
+
+    /// Writes the generator's visual input, f32 `[6, 320, 320]`: the planes divided by 255, then the same with
+    /// columns 5..=314 of rows 5..=309 set to 0.
+    ///
+    /// # Panics
+    /// If `out` is not [`VISUAL_LEN`] long.
+    pub fn write(&self, out: &mut [f32]) {
+        assert_eq!(out.len(), VISUAL_LEN, "visual tensor length");
+        let (seen, masked) = out.split_at_mut(VISUAL_LEN / 2);
+        for (out, &sample) in seen.iter_mut().zip(&self.planes) {
+            *out = f32::from(sample) / 255.0;
+        }
+        let rows = masked
+            .chunks_exact_mut(ROI_SIDE)
+            .zip(seen.chunks_exact(ROI_SIDE));
+        for (row, (masked, seen)) in rows.enumerate() {
+            if MASK_ROWS.contains(&(row % ROI_SIDE)) {
+                let (left, right) = (*MASK_COLUMNS.start(), MASK_COLUMNS.end() + 1);
+                masked[..left].copy_from_slice(&seen[..left]);
+                masked[left..right].fill(0.0);
+                masked[right..].copy_from_slice(&seen[right..]);
+            } else {
+                masked.copy_from_slice(seen);
             }
         }
     }
-    masked.copy_from_slice(seen);
-    for plane in masked.chunks_exact_mut(ROI_SIDE * ROI_SIDE) {
-        for row in plane
-            .chunks_exact_mut(ROI_SIDE)
-            .take(MASK_ROWS.end() + 1)
-            .skip(*MASK_ROWS.start())
-        {
-            row[MASK_COLUMNS].fill(0.0);
-        }
+}
+
+impl VisualSource for Seen {
+    fn write(&self, out: &mut [f32]) {
+        Self::write(self, out);
+    }
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Seen({ROI_SIDE}x{ROI_SIDE})")
     }
 }

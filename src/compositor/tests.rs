@@ -5,7 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::avatar::visual::{crop_328, visual_tensor};
+use crate::avatar::visual::{Seen, crop_328};
 use crate::frame::{Frame, Rect};
 use crate::inference::VISUAL_LEN;
 
@@ -341,7 +341,7 @@ fn the_visual_tensor_is_bgr_with_the_mouth_masked() {
         Rect::new(2, 3, 45, 39).unwrap(),
     );
     let mut tensor = vec![f32::NAN; VISUAL_LEN];
-    visual_tensor(&crop, &mut tensor);
+    Seen::of(&crop).write(&mut tensor);
     for channel in 0..6 {
         for y in 0..ROI_SIDE {
             for x in 0..ROI_SIDE {

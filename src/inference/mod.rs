@@ -55,6 +55,31 @@ pub const FEATURE_LEN: usize = 512;
 /// Floats somebody else keeps alive: a tensor of the avatar's cache, or a slice of a request's message.
 pub type SharedFloats = Arc<dyn AsRef<[f32]> + Send + Sync>;
 
+/// Where a frame's visual tensor comes from.
+#[derive(Clone)]
+pub enum Visual {
+    /// It is there already, `[6,320,320]`.
+    Ready(SharedFloats),
+    /// The session's own thread makes it just before the run, so that a frame that waits holds no tensor and the
+    /// network reads it while it is still in the core's cache.
+    Made(Arc<dyn VisualSource>),
+}
+
+impl Debug for Visual {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ready(_) => "Ready",
+            Self::Made(_) => "Made",
+        })
+    }
+}
+
+/// Makes a visual tensor when a session is about to read it.
+pub trait VisualSource: Send + Sync {
+    /// Overwrites `out`, [`VISUAL_LEN`] floats.
+    fn write(&self, out: &mut [f32]);
+}
+
 /// An engine that runs ONNX networks.
 pub trait Backend: Send + Sync + Debug {
     /// Which engine this is and what it runs on.

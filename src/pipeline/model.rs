@@ -19,7 +19,6 @@ pub struct LoadedModel {
     generator: Workers,
     audio_encoder: Option<Mutex<Box<dyn AudioEncoder>>>,
     speech: SpeechSettings,
-    visuals: Pool<Vec<f32>>,
     patches: Pool<Vec<u8>>,
     encoder: Encoder,
 }
@@ -75,7 +74,6 @@ impl LoadedModel {
                 padding: model.audio_padding,
                 rate: crate::audio::FrameRate::new(model.fps)?,
             },
-            visuals: Pool::new(in_flight),
             patches: Pool::new(super::cpu::cores()),
             encoder: Encoder::new(2 * in_flight),
         })
@@ -120,11 +118,6 @@ impl LoadedModel {
         let mut encoder = encoder.lock().unwrap_or_else(PoisonError::into_inner);
         let mut feature = [0.0; FEATURE_LEN];
         Some(encoder.run(mel, 1, &mut feature).map(|()| feature))
-    }
-
-    /// Buffers for visual tensors.
-    pub(super) fn visuals(&self) -> &Pool<Vec<f32>> {
-        &self.visuals
     }
 
     /// Encodes finished frames.

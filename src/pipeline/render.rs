@@ -7,10 +7,12 @@ use futures::future::try_join_all;
 
 use super::cpu::{self, Panicked};
 use super::{FrameTimings, LoadedModel};
-use crate::avatar::{Background, BackgroundError, visual};
+use crate::avatar::{Background, BackgroundError};
 use crate::compositor::{self, NonFinite};
 use crate::encoder::{EncodeError, Encoded, Encoder, Format};
-use crate::inference::{FrameInput, InferenceError, Prediction, SharedFloats, VISUAL_LEN};
+use crate::inference::{
+    FrameInput, InferenceError, Prediction, SharedFloats, Visual, VisualSource,
+};
 
 /// One frame to make.
 #[derive(Clone)]
@@ -121,10 +123,10 @@ async fn render(
     let index = model.avatar().background_index(order.index);
     let background = background(model, index).await?;
     let visual = match order.visual {
-        Some(visual) => visual,
-        None => visual_tensor(model, &background).await?,
+        Some(visual) => Visual::Ready(visual),
+        None => Visual::Made(Arc::clone(&background.seen) as Arc<dyn VisualSource>),
     };
-    let visual_time = started.elapsed();
+    let fetched = started.elapsed();
     let input = FrameInput {
         visual,
         audio: order.audio,
@@ -133,7 +135,7 @@ async fn render(
     };
     let prediction = model.generator().infer(input).await?;
     let mut timings = FrameTimings {
-        visual: visual_time,
+        visual: fetched + prediction.visual,
         queue: prediction.queued,
         inference: prediction.inference,
         ..FrameTimings::default()
@@ -157,20 +159,6 @@ async fn background(model: &LoadedModel, index: usize) -> Result<Arc<Background>
     }
     let avatar = Arc::clone(model.avatar());
     Ok(cpu::run(move || avatar.background(index)).await??)
-}
-
-async fn visual_tensor(
-    model: &LoadedModel,
-    background: &Arc<Background>,
-) -> Result<SharedFloats, Panicked> {
-    let background = Arc::clone(background);
-    let mut tensor = model.visuals().take();
-    cpu::run(move || {
-        tensor.resize(VISUAL_LEN, 0.0);
-        visual::visual_tensor(&background.crop, &mut tensor);
-        Arc::new(tensor) as SharedFloats
-    })
-    .await
 }
 
 /// Composites and encodes; gives the picture and what the two steps took.

@@ -60,6 +60,8 @@ impl Drop for Buffer {
 pub struct Prediction {
     run: Arc<Buffer>,
     start: usize,
+    /// Time making and laying out this frame's visual tensor took; 0 if it was there.
+    pub visual: Duration,
     /// Time the network took for this frame: its run's time divided by the run's frames.
     pub inference: Duration,
     /// Time the frame waited before its run.
@@ -67,18 +69,14 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// Frame `index` of a run's output.
-    pub(super) fn new(
-        run: Arc<Buffer>,
-        index: usize,
-        inference: Duration,
-        queued: Duration,
-    ) -> Self {
+    /// Frame `index` of a run's output; the times are for the caller to fill in.
+    pub(super) fn new(run: Arc<Buffer>, index: usize) -> Self {
         Self {
             run,
             start: index * PREDICTION_LEN,
-            inference,
-            queued,
+            visual: Duration::ZERO,
+            inference: Duration::ZERO,
+            queued: Duration::ZERO,
         }
     }
 }
@@ -129,7 +127,7 @@ mod tests {
         buffer.floats[PREDICTION_LEN..].fill(2.0);
         let run = Arc::new(buffer);
         for (index, value) in [1.0_f32, 2.0].into_iter().enumerate() {
-            let frame = Prediction::new(Arc::clone(&run), index, Duration::ZERO, Duration::ZERO);
+            let frame = Prediction::new(Arc::clone(&run), index);
             assert_eq!(frame.len(), PREDICTION_LEN);
             assert!(frame.iter().all(|float| float.to_bits() == value.to_bits()));
         }

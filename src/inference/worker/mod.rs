@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::network::check_length;
-use super::{AUDIO_LEN, Backend, InferenceError, SessionOptions, SharedFloats, VISUAL_LEN};
+use super::{AUDIO_LEN, Backend, InferenceError, SessionOptions, SharedFloats, VISUAL_LEN, Visual};
 use shared::Shared;
 use state::Job;
 
@@ -78,7 +78,7 @@ impl Default for WorkerOptions {
 #[derive(Clone)]
 pub struct FrameInput {
     /// `[6,320,320]`.
-    pub visual: SharedFloats,
+    pub visual: Visual,
     /// `[32,16,16]`.
     pub audio: SharedFloats,
     /// Whose frame it is: flows take turns, the frames of one flow keep their order.
@@ -88,11 +88,11 @@ pub struct FrameInput {
 }
 
 impl FrameInput {
-    /// A frame of flow 0 without a deadline.
+    /// A frame whose tensors are there, of flow 0, without a deadline.
     #[must_use]
     pub fn new(visual: SharedFloats, audio: SharedFloats) -> Self {
         Self {
-            visual,
+            visual: Visual::Ready(visual),
             audio,
             flow: 0,
             deadline: None,
@@ -174,11 +174,9 @@ impl Workers {
     /// # Errors
     /// At once when a tensor's length is wrong, the deadline has passed, the queue is full or no session is left.
     pub fn submit(&self, frame: FrameInput) -> Result<Ticket, InferenceError> {
-        check_length(
-            "the visual tensor",
-            (*frame.visual).as_ref().len(),
-            VISUAL_LEN,
-        )?;
+        if let Visual::Ready(visual) = &frame.visual {
+            check_length("the visual tensor", (**visual).as_ref().len(), VISUAL_LEN)?;
+        }
         check_length("the audio tensor", (*frame.audio).as_ref().len(), AUDIO_LEN)?;
         let (reply, receiver) = oneshot::channel();
         let flow = frame.flow;

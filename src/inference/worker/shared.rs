@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::buffers::{Buffer, Buffers, Prediction};
 use super::queue::FairQueue;
-use super::state::{Job, Run, Slot, State, Taken, Waiter, fail};
+use super::state::{Job, Run, RunTimes, Slot, State, Taken, Waiter, fail};
 use super::{WorkerOptions, WorkerStats};
 use crate::inference::{Cancel, GeneratorNetwork, InferenceError};
 
@@ -214,7 +214,7 @@ impl Shared {
         slot: usize,
         generation: u64,
         outcome: Result<Buffer, InferenceError>,
-        elapsed: Duration,
+        times: RunTimes,
     ) -> bool {
         let mut state = self.lock();
         let place = &mut state.slots[slot];
@@ -231,18 +231,21 @@ impl Shared {
         if outcome.is_ok() {
             state.stats.frames += frames as u64;
             state.stats.batches += 1;
-            state.stats.inference += elapsed;
+            state.stats.inference += times.inference;
         }
         drop(state);
         match outcome {
             Ok(buffer) => {
                 let buffer = Arc::new(buffer);
-                let inference = elapsed / u32::try_from(frames).unwrap_or(u32::MAX);
+                let share = u32::try_from(frames).unwrap_or(u32::MAX);
                 for (index, waiter) in run.waiters.into_iter().enumerate() {
                     if let Some(waiter) = waiter {
                         let queued = run.started.saturating_duration_since(waiter.queued_at);
                         let buffer = Arc::clone(&buffer);
-                        let prediction = Prediction::new(buffer, index, inference, queued);
+                        let mut prediction = Prediction::new(buffer, index);
+                        prediction.visual = times.visual / share;
+                        prediction.inference = times.inference / share;
+                        prediction.queued = queued;
                         let _ = waiter.reply.send(Ok(prediction));
                     }
                 }

@@ -1,6 +1,6 @@
 //! What is queued and what runs: plain data behind the lock of [`Shared`](super::shared::Shared).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -77,6 +77,15 @@ pub(super) struct State {
 pub(super) struct Taken {
     pub(super) frames: Vec<FrameInput>,
     pub(super) cancel: Cancel,
+}
+
+/// What a run took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RunTimes {
+    /// Making and laying out its inputs.
+    pub(super) visual: Duration,
+    /// The network alone.
+    pub(super) inference: Duration,
 }
 
 /// A slot whose thread was given up, for the supervisor to fill again.

@@ -35,6 +35,25 @@ fn frame(value: f32) -> FrameInput {
     )
 }
 
+/// A tensor of one value, made when a session asks for it.
+struct Constant(f32);
+
+impl VisualSource for Constant {
+    fn write(&self, out: &mut [f32]) {
+        assert!(self.0 >= 0.0, "on purpose");
+        assert_eq!(out.len(), VISUAL_LEN);
+        out.fill(self.0);
+    }
+}
+
+/// The same frame, whose tensor is made by the session's thread.
+fn made(value: f32) -> FrameInput {
+    FrameInput {
+        visual: Visual::Made(Arc::new(Constant(value))),
+        ..frame(value)
+    }
+}
+
 /// Submits and checks nothing.
 fn submit(workers: &Workers, value: f32, flow: u64) -> Ticket {
     workers.submit(frame(value).with_flow(flow)).unwrap()
@@ -194,6 +213,44 @@ async fn a_full_queue_is_said_at_once() {
     for ticket in waiting {
         ticket.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn tensors_made_by_the_session_mix_with_those_that_are_there() {
+    let fake = Fake::new();
+    let workers = spawn(
+        &fake,
+        WorkerOptions {
+            sessions: 2,
+            max_batch: 3,
+            ..options()
+        },
+    );
+    let tickets: Vec<_> = (0..20_u8)
+        .map(f32::from)
+        .map(|value| {
+            let input = if value % 2.0 == 0.0 {
+                made(value)
+            } else {
+                frame(value)
+            };
+            (value, workers.submit(input).unwrap())
+        })
+        .collect();
+    for (value, ticket) in tickets {
+        assert_prediction(ticket.await, value);
+    }
+}
+
+#[tokio::test]
+async fn a_tensor_that_cannot_be_made_fails_its_own_frame_only() {
+    let workers = spawn(&Fake::new(), options());
+    let error = workers.infer(made(-1.0)).await.unwrap_err();
+    assert!(
+        matches!(error, InferenceError::WorkerPanicked { .. }),
+        "{error}"
+    );
+    assert_prediction(workers.infer(made(3.0)).await, 3.0);
 }
 
 #[tokio::test]

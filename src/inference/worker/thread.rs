@@ -7,10 +7,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::FrameInput;
 use super::shared::{Shared, ThreadGuard};
-use super::state::{Taken, Vacancy};
+use super::state::{RunTimes, Taken, Vacancy};
 use crate::inference::{
-    AUDIO_LEN, Batch, Cancel, Generator, InferenceError, PREDICTION_LEN, VISUAL_LEN,
+    AUDIO_LEN, Batch, Cancel, Generator, InferenceError, PREDICTION_LEN, VISUAL_LEN, Visual,
 };
 
 /// The first wait before another attempt to open a session that could not be opened; it doubles up to the longest.
@@ -88,17 +89,16 @@ impl Worker {
         let mut gathered = Gathered::default();
         while let Some(taken) = self.shared.take(self.slot, self.generation) {
             let mut buffer = self.shared.buffer(taken.frames.len());
-            let started = Instant::now();
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 gathered.run(&mut *session, &taken, &mut buffer.floats)
             }));
-            let (outcome, elapsed, panicked) = match outcome {
-                Ok((result, elapsed)) => (result.map(|()| buffer), elapsed, false),
-                Err(panic) => (Err(self.panicked(&*panic)), started.elapsed(), true),
+            let (outcome, times, panicked) = match outcome {
+                Ok((result, times)) => (result.map(|()| buffer), times, false),
+                Err(panic) => (Err(self.panicked(&*panic)), RunTimes::default(), true),
             };
             if !self
                 .shared
-                .finish(self.slot, self.generation, outcome, elapsed)
+                .finish(self.slot, self.generation, outcome, times)
             {
                 return;
             }
@@ -176,7 +176,7 @@ fn warm_up(session: &mut dyn Generator) -> Result<(), InferenceError> {
     session.run(&batch, &mut vec![0.0; PREDICTION_LEN], &Cancel::new())
 }
 
-/// The inputs of a batch, laid end to end. A single frame is read where it is.
+/// The inputs of a batch, laid end to end. A single frame's tensors that are there already are read where they are.
 #[derive(Default)]
 struct Gathered {
     visual: Vec<f32>,
@@ -184,34 +184,54 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Runs the batch; the time is the network's alone.
+    /// Runs the batch.
     fn run(
         &mut self,
         session: &mut dyn Generator,
         taken: &Taken,
         output: &mut [f32],
-    ) -> (Result<(), InferenceError>, Duration) {
-        let batch = if let [frame] = taken.frames.as_slice() {
-            Batch {
-                frames: 1,
-                visual: (*frame.visual).as_ref(),
-                audio: (*frame.audio).as_ref(),
-            }
-        } else {
-            self.visual.clear();
-            self.audio.clear();
-            for frame in &taken.frames {
-                self.visual.extend_from_slice((*frame.visual).as_ref());
-                self.audio.extend_from_slice((*frame.audio).as_ref());
-            }
-            Batch {
-                frames: taken.frames.len(),
-                visual: &self.visual,
-                audio: &self.audio,
-            }
-        };
+    ) -> (Result<(), InferenceError>, RunTimes) {
+        let began = Instant::now();
+        let batch = self.gather(&taken.frames);
+        let visual = began.elapsed();
         let started = Instant::now();
         let result = session.run(&batch, output, &taken.cancel);
-        (result, started.elapsed())
+        let times = RunTimes {
+            visual,
+            inference: started.elapsed(),
+        };
+        (result, times)
+    }
+
+    fn gather<'a>(&'a mut self, frames: &'a [FrameInput]) -> Batch<'a> {
+        if let [frame] = frames {
+            let visual = match &frame.visual {
+                Visual::Ready(visual) => (**visual).as_ref(),
+                Visual::Made(source) => {
+                    self.visual.resize(VISUAL_LEN, 0.0);
+                    source.write(&mut self.visual);
+                    &self.visual
+                }
+            };
+            return Batch {
+                frames: 1,
+                visual,
+                audio: (*frame.audio).as_ref(),
+            };
+        }
+        self.visual.resize(frames.len() * VISUAL_LEN, 0.0);
+        self.audio.clear();
+        for (frame, out) in frames.iter().zip(self.visual.chunks_exact_mut(VISUAL_LEN)) {
+            match &frame.visual {
+                Visual::Ready(visual) => out.copy_from_slice((**visual).as_ref()),
+                Visual::Made(source) => source.write(out),
+            }
+            self.audio.extend_from_slice((*frame.audio).as_ref());
+        }
+        Batch {
+            frames: frames.len(),
+            visual: &self.visual,
+            audio: &self.audio,
+        }
     }
 }
