@@ -1,6 +1,9 @@
 //! The command line: one file a subcommand; only [`output`] prints.
 
+mod connect;
+mod models;
 pub mod output;
+mod stats;
 mod validate_config;
 
 use std::path::PathBuf;
@@ -52,6 +55,10 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say which models a server has; load and unload them
+    Models(models::Args),
+    /// Show what a server does, once or continuously
+    Stats(stats::Args),
     /// Check a configuration file
     ValidateConfig(validate_config::Args),
 }
@@ -67,6 +74,8 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
     let _log = log_command(&cli.global, output)?;
     match &cli.command {
+        Command::Models(args) => models::run(&cli.global, args, output),
+        Command::Stats(args) => stats::run(&cli.global, args, output),
         Command::ValidateConfig(args) => Ok(validate_config::run(&cli.global, args, output)),
     }
 }

@@ -22,6 +22,7 @@ const USAGE: u8 = 2;
 
 const FRAMES: &str = "{msg:>12} {wide_bar:.cyan} {pos}/{len} frames, {per_sec:.0} · {eta} left";
 const STEPS: &str = "{msg:>12} {wide_bar:.cyan} {pos}/{len} · {eta} left";
+const TEXT: &str = "{msg}";
 const SPINNER: &str = "{spinner:.cyan} {msg} {elapsed:.dim}";
 
 /// How a command talks.
@@ -174,6 +175,14 @@ impl Output {
         spinner
     }
 
+    /// A place on stdout that is drawn anew again and again; `None` where stdout is not a terminal.
+    #[must_use]
+    pub fn live(&self) -> Option<Live> {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        bar.set_style(ProgressStyle::with_template(TEXT).ok()?);
+        (!bar.is_hidden()).then_some(Live(bar))
+    }
+
     /// Where log lines go: stderr, one whole line at a time, above the bars.
     #[must_use]
     pub fn log_lines(&self) -> LogLines {
@@ -189,6 +198,24 @@ impl Output {
             bar.set_style(style);
         }
         self.bars.add(bar)
+    }
+}
+
+/// Text that is replaced in place, see [`Output::live`]. What was drawn last stays when it is dropped.
+#[derive(Debug)]
+pub struct Live(ProgressBar);
+
+impl Live {
+    /// Draws `text` instead of what was there.
+    pub fn draw(&self, text: String) {
+        self.0.set_message(text);
+        self.0.tick();
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
