@@ -305,7 +305,8 @@ fn url(given: &str) -> Result<String, ClientError> {
             refused("an address is http://HOST:PORT, with nothing after it")
         }
         Ok(uri) if uri.port().is_some() => Ok(format!("http://{address}")),
-        Ok(_) => Ok(format!("http://{address}:{DEFAULT_PORT}")),
+        Ok(uri) if uri.host() == Some(&address) => Ok(format!("http://{address}:{DEFAULT_PORT}")),
+        Ok(_) => refused("its port is not a number from 0 to 65535"),
         Err(error) => refused(&error.to_string()),
     }
 }
@@ -346,8 +347,11 @@ mod tests {
             ("http://avatars:4000/metrics", "nothing after it"),
             ("two words", "invalid"),
         ] {
-            let error = url(given).unwrap_err().to_string();
-            assert!(error.contains(reason), "{given}: {error}");
+            let answer = url(given).map_err(|error| error.to_string());
+            assert!(
+                answer.as_ref().is_err_and(|error| error.contains(reason)),
+                "{given}: {answer:?}"
+            );
         }
     }
 
