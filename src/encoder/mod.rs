@@ -1,11 +1,18 @@
 //! From a background and the pixels of its crop rectangle to the bytes of a finished frame.
 //!
 //! Outside the rectangle a decoded PNG or RGB frame is the background, bit for bit.
+//!
+//! A [`Background`] of pixels alone is encoded whole: correct, but milliseconds a frame. [`PreparedPng::prepare`] does
+//! once, in tens of milliseconds, what all frames of a background share; with it ([`Background::with_prepared`]) a PNG
+//! frame costs a fraction of a millisecond and the pixels are not needed any more ([`Background::from_prepared`]).
+//! Prepared pieces are bytes ([`PreparedPng::as_bytes`], [`PreparedPng::from_bytes`]), so they can be kept on disk.
 
 mod jpeg;
 mod png;
 #[cfg(test)]
 mod tests;
+
+pub use png::{Effort, PreparedError, PreparedPng};
 
 use std::sync::Arc;
 
@@ -48,11 +55,13 @@ pub enum EncodeError {
     Png(#[source] ::png::EncodingError),
 }
 
-/// What encoding needs of one background. Cheap to clone.
+/// What encoding needs of one background: its pixels, its prepared pieces, or both. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Background {
+    size: Size,
     rect: Rect,
-    pixels: Arc<Frame>,
+    pixels: Option<Arc<Frame>>,
+    prepared: Option<Arc<PreparedPng>>,
 }
 
 impl Background {
@@ -67,13 +76,67 @@ impl Background {
             "rect {rect} outside a frame of {}",
             pixels.size()
         );
-        Self { rect, pixels }
+        Self {
+            size: pixels.size(),
+            rect,
+            pixels: Some(pixels),
+            prepared: None,
+        }
+    }
+
+    /// A background without pixels: good for PNG alone.
+    #[must_use]
+    pub fn from_prepared(prepared: Arc<PreparedPng>) -> Self {
+        Self {
+            size: prepared.size(),
+            rect: prepared.rect(),
+            pixels: None,
+            prepared: Some(prepared),
+        }
+    }
+
+    /// The same background, its PNG pieces known from now on.
+    ///
+    /// # Panics
+    /// If they are of another size or rectangle.
+    #[must_use]
+    pub fn with_prepared(self, prepared: Arc<PreparedPng>) -> Self {
+        assert_eq!((self.size, self.rect), (prepared.size(), prepared.rect()));
+        Self {
+            prepared: Some(prepared),
+            ..self
+        }
+    }
+
+    /// The same background, its pixels known from now on.
+    ///
+    /// # Panics
+    /// If they are of another size.
+    #[must_use]
+    pub fn with_pixels(self, pixels: Arc<Frame>) -> Self {
+        assert_eq!(self.size, pixels.size());
+        Self {
+            pixels: Some(pixels),
+            ..self
+        }
+    }
+
+    /// The prepared pieces, if there are any.
+    #[must_use]
+    pub fn prepared(&self) -> Option<&Arc<PreparedPng>> {
+        self.prepared.as_ref()
+    }
+
+    /// Whether frames of `format` can be made: everything but PNG needs the pixels.
+    #[must_use]
+    pub fn can_encode(&self, format: Format) -> bool {
+        self.pixels.is_some() || (format == Format::Png && self.prepared.is_some())
     }
 
     /// Width and height of the whole frame.
     #[must_use]
     pub fn size(&self) -> Size {
-        self.pixels.size()
+        self.size
     }
 
     /// The rectangle that is replaced.
@@ -153,7 +216,11 @@ impl Encoder {
             background.rect.size().rgb_bytes(),
             "patch size"
         );
-        let pixels = self.pasted(background, patch);
+        if let (Format::Png, Some(prepared)) = (format, &background.prepared) {
+            let parts = png::splice(prepared, patch, self.buffers.take());
+            return Ok(Encoded { parts });
+        }
+        let pixels = self.pasted(background, patch)?;
         let mut out = self.buffers.take();
         out.clear();
         match format {
@@ -169,16 +236,21 @@ impl Encoder {
     }
 
     /// The whole frame's pixels with the patch in place.
-    fn pasted(&self, background: &Background, patch: &[u8]) -> Pooled<Vec<u8>> {
+    fn pasted(
+        &self,
+        background: &Background,
+        patch: &[u8],
+    ) -> Result<Pooled<Vec<u8>>, EncodeError> {
+        let whole = background.pixels.as_ref().ok_or(EncodeError::NoPixels)?;
         let mut pixels = self.buffers.take();
         pixels.clear();
-        pixels.extend_from_slice(background.pixels.data());
+        pixels.extend_from_slice(whole.data());
         let rect = background.rect;
         let (left, width) = (3 * rect.x1() as usize, 3 * rect.size().width as usize);
         let rows = pixels.chunks_exact_mut(3 * background.size().width as usize);
         for (row, patch) in rows.skip(rect.y1() as usize).zip(patch.chunks_exact(width)) {
             row[left..left + width].copy_from_slice(patch);
         }
-        pixels
+        Ok(pixels)
     }
 }

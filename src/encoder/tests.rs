@@ -87,6 +87,28 @@ fn png_and_rgb_hold_the_patch_and_nothing_else_changes() {
 }
 
 #[test]
+fn prepared_pieces_need_no_pixels_for_png_and_say_so_for_the_rest() {
+    let encoder = Encoder::new(4);
+    let frame = Arc::new(picture(SIZE, 1));
+    let rect = Rect::new(5, 6, 17, 15).unwrap();
+    let patch = picture(rect.size(), 99);
+    let expected = naive_paste(&frame, rect, patch.data());
+    let prepared = Arc::new(PreparedPng::prepare(&frame, rect, None, Effort::Quick));
+    let bare = Background::from_prepared(Arc::clone(&prepared));
+    let png = encoder.encode(&bare, patch.data(), Format::Png).unwrap();
+    assert_eq!(png.parts().len(), 4);
+    assert!(decode_png(&png.into_bytes()) == (SIZE, expected.clone()));
+    assert!(bare.can_encode(Format::Png) && !bare.can_encode(Format::Rgb));
+    let error = encoder
+        .encode(&bare, patch.data(), Format::Rgb)
+        .unwrap_err();
+    assert!(matches!(error, EncodeError::NoPixels), "{error}");
+    let full = bare.with_pixels(frame);
+    let rgb = encoder.encode(&full, patch.data(), Format::Rgb).unwrap();
+    assert!(rgb.into_bytes() == expected);
+}
+
+#[test]
 fn buffers_return_when_the_frame_is_dropped() {
     let encoder = Encoder::new(4);
     let rect = Rect::new(1, 1, 3, 3).unwrap();
