@@ -29,6 +29,8 @@ pub mod registry;
 
 pub mod pipeline;
 
+pub mod film;
+
 pub mod wire;
 
 pub mod transport;

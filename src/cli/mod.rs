@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand; only [`output`] prints.
 
+mod completions;
 mod connect;
+mod infer;
 mod models;
 pub mod output;
 mod stats;
@@ -59,8 +61,12 @@ enum Command {
     Models(models::Args),
     /// Show what a server does, once or continuously
     Stats(stats::Args),
+    /// Render a talking avatar from speech
+    Infer(infer::Args),
     /// Check a configuration file
     ValidateConfig(validate_config::Args),
+    /// Print what a shell needs to complete commands and options
+    Completions(completions::Args),
 }
 
 /// Parses the command line, runs it, and gives the exit code: 0 done, 1 failed, 2 wrong usage.
@@ -76,6 +82,8 @@ fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Models(args) => models::run(&cli.global, args, output),
         Command::Stats(args) => stats::run(&cli.global, args, output),
+        Command::Infer(args) => infer::run(&cli.global, args, output),
+        Command::Completions(args) => completions::run(args, output),
         Command::ValidateConfig(args) => Ok(validate_config::run(&cli.global, args, output)),
     }
 }
@@ -100,4 +108,38 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
         .build()
         .context("cannot start the async runtime")?
         .block_on(future)
+}
+
+/// Runs `work`, unless Ctrl-C or the system's request to stop comes first: then drops it where it is.
+///
+/// # Errors
+/// Those of `work`, or that it was stopped.
+async fn until_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        result = work => result,
+        () = stop_signal() => Err(anyhow::anyhow!("stopped before it was finished; nothing was written")),
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM; for ever where the system has no such thing.
+async fn stop_signal() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<Option<()>>();
+    tokio::select! {
+        () = interrupt => {}
+        _ = terminate => {}
+    }
 }

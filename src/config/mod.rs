@@ -106,6 +106,16 @@ impl Config {
     pub fn model(&self, id: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.id == id)
     }
+
+    /// What to say to somebody who asked for a model that is not here: the name that was meant, or all of them.
+    #[must_use]
+    pub fn model_hint(&self, id: &str) -> String {
+        let ids = || self.models.iter().map(|model| model.id.as_str());
+        match reader::nearest(id, ids()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the models are: {}", ids().collect::<Vec<_>>().join(", ")),
+        }
+    }
 }
 
 /// `server`: addresses and limits.

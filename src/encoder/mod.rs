@@ -153,6 +153,12 @@ pub struct Encoded {
     parts: Vec<Bytes>,
 }
 
+impl From<Vec<Bytes>> for Encoded {
+    fn from(parts: Vec<Bytes>) -> Self {
+        Self { parts }
+    }
+}
+
 impl Encoded {
     /// The parts, in order.
     #[must_use]

@@ -1,0 +1,182 @@
+//! What a render took: the figures, as a table for people and as JSON for scripts.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::output::table;
+use crate::pipeline::{FrameTimings, RenderedFrame};
+
+/// What a render took, wherever it ran.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// The avatar.
+    pub(crate) model: String,
+    /// What made the frames: an engine with its version and providers, or a server.
+    pub(crate) engine: String,
+    /// The film, or the folder of pictures.
+    pub(crate) output: PathBuf,
+    /// Columns of a frame.
+    pub(crate) width: u32,
+    /// Rows of a frame.
+    pub(crate) height: u32,
+    /// Frames a second when shown.
+    pub(crate) fps: u32,
+    /// Index of the first frame in the avatar's sequence.
+    pub(crate) start_frame: u64,
+    /// Frames made.
+    pub(crate) frames: u64,
+    /// Loading the model.
+    pub(crate) load_seconds: f64,
+    /// From the first sample of speech to the finished file.
+    pub(crate) elapsed_seconds: f64,
+    /// Frames made a second.
+    pub(crate) frames_per_second: f64,
+    /// How many times faster than it is shown.
+    pub(crate) realtime_factor: f64,
+    /// Mean time of a frame in each stage; stages overlap, so they add up to more than a frame takes.
+    pub(crate) stages: Vec<Stage>,
+    /// What each frame took, for a batch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) frame_timings: Vec<FrameRow>,
+}
+
+/// One stage.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Stage {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Mean time of a frame in it.
+    pub(crate) ms_per_frame: f64,
+}
+
+/// One frame of a batch.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FrameRow {
+    /// Its index in the avatar's sequence.
+    pub(crate) frame: u64,
+    /// The background it is painted on.
+    pub(crate) background: usize,
+    /// Time in each stage, in the order of [`FrameTimings::stages`].
+    pub(crate) stages_ms: Vec<f64>,
+    /// All of them together.
+    pub(crate) total_ms: f64,
+    /// Bytes of the picture.
+    pub(crate) bytes: usize,
+}
+
+impl FrameRow {
+    /// The row of a frame.
+    pub(crate) fn new(frame: &RenderedFrame) -> Self {
+        let stages_ms: Vec<f64> = frame.timings.stages().map(|(_, time)| ms(time)).into();
+        Self {
+            frame: frame.index,
+            background: frame.background,
+            total_ms: stages_ms.iter().sum(),
+            stages_ms,
+            bytes: frame.image.byte_len(),
+        }
+    }
+}
+
+impl Report {
+    /// Sets the figures that follow from the frames made and the time it took.
+    pub(crate) fn set_speed(&mut self, frames: u64, elapsed: Duration) {
+        self.frames = frames;
+        self.elapsed_seconds = elapsed.as_secs_f64();
+        self.frames_per_second = frames as f64 / self.elapsed_seconds.max(1e-9);
+        self.realtime_factor = self.frames_per_second / f64::from(self.fps);
+    }
+
+    /// Sets the stages of `frames` frames that took `timings` in all.
+    pub(crate) fn set_stages(&mut self, timings: &FrameTimings, frames: u64) {
+        let mean = |time: Duration| ms(time) / frames.max(1) as f64;
+        self.stages = timings
+            .stages()
+            .map(|(name, time)| Stage {
+                name,
+                ms_per_frame: mean(time),
+            })
+            .into();
+    }
+
+    /// For people.
+    pub(crate) fn human(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "{}: {} frame{} of {}x{} in {:.2} s: {:.1} frames/s, {:.2} times realtime",
+            self.output.display(),
+            self.frames,
+            if self.frames == 1 { "" } else { "s" },
+            self.width,
+            self.height,
+            self.elapsed_seconds,
+            self.frames_per_second,
+            self.realtime_factor,
+        );
+        let _ = writeln!(
+            text,
+            "{} on {}, loaded in {:.2} s",
+            self.model, self.engine, self.load_seconds
+        );
+        let table = if self.frame_timings.is_empty() {
+            self.stage_table()
+        } else {
+            self.frame_table()
+        };
+        let _ = writeln!(text, "{table}");
+        text
+    }
+
+    fn stage_table(&self) -> comfy_table::Table {
+        let mut table = table(["stage", "ms a frame"], 1);
+        for stage in &self.stages {
+            table.add_row([stage.name.to_owned(), format!("{:.2}", stage.ms_per_frame)]);
+        }
+        table
+    }
+
+    /// A row a frame, and their mean; all times in milliseconds.
+    fn frame_table(&self) -> comfy_table::Table {
+        let [visual, queue, inference, composite, encode] =
+            FrameTimings::default().stages().map(|(name, _)| name);
+        let header = [
+            "frame",
+            "background",
+            visual,
+            queue,
+            inference,
+            composite,
+            encode,
+            "ms in all",
+            "bytes",
+        ];
+        let mut table = table(header, 1);
+        let times = |times: &[f64], total: f64| {
+            let cells = times.iter().chain([&total]);
+            cells.map(|time| format!("{time:.2}")).collect::<Vec<_>>()
+        };
+        for row in &self.frame_timings {
+            let mut cells = vec![row.frame.to_string(), row.background.to_string()];
+            cells.extend(times(&row.stages_ms, row.total_ms));
+            cells.push(row.bytes.to_string());
+            table.add_row(cells);
+        }
+        let rows = self.frame_timings.len();
+        let mean: Vec<f64> = self.stages.iter().map(|stage| stage.ms_per_frame).collect();
+        let mut cells = vec!["mean".to_owned(), String::new()];
+        cells.extend(times(&mean, mean.iter().sum()));
+        let bytes: usize = self.frame_timings.iter().map(|row| row.bytes).sum();
+        cells.push((bytes / rows.max(1)).to_string());
+        table.add_row(cells);
+        table
+    }
+}
+
+/// Milliseconds.
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

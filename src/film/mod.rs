@@ -1,0 +1,176 @@
+//! Finished frames become a film or numbered pictures.
+//!
+//! ```text
+//! encoded frames ─┬─> Pictures: a folder of PNG or JPEG files
+//! AudioReader ────┴─> Mp4: H.264 and AAC, by the libraries compiled in
+//!                 └─> Ffmpeg: whatever the installed program writes
+//! ```
+//!
+//! Everything is written beside its final place under a temporary name and moved there whole at the end. A film that
+//! is dropped before it is finished leaves nothing behind.
+
+mod ffmpeg;
+mod pictures;
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+pub use ffmpeg::Ffmpeg;
+pub use pictures::Pictures;
+
+use crate::audio::{AudioError, AudioReader};
+use crate::encoder::{Encoded, Format};
+use crate::frame::Size;
+
+/// What is written, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An MP4 by the libraries compiled in.
+    Mp4(PathBuf),
+    /// A film by the installed ffmpeg; the name's ending says of which kind.
+    Ffmpeg(PathBuf),
+    /// A folder of pictures, without sound.
+    Pictures {
+        /// The folder.
+        folder: PathBuf,
+        /// The format of the pictures.
+        format: Format,
+    },
+}
+
+/// What all frames of a film have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clip {
+    /// Width and height.
+    pub size: Size,
+    /// Frames a second.
+    pub fps: u32,
+}
+
+impl Target {
+    /// Starts the film; `sound` becomes its sound track, where there is one.
+    ///
+    /// # Errors
+    /// If the place cannot be written to, or the format cannot hold the frames.
+    pub fn create(
+        &self,
+        clip: Clip,
+        sound: Option<AudioReader>,
+    ) -> Result<Box<dyn Film>, FilmError> {
+        match self {
+            Self::Mp4(path) | Self::Ffmpeg(path) => {
+                Ok(Box::new(Ffmpeg::create(path, clip, sound)?))
+            }
+            Self::Pictures { folder, format } => Ok(Box::new(Pictures::create(folder, *format)?)),
+        }
+    }
+
+    /// The film, or the folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Mp4(path) | Self::Ffmpeg(path) | Self::Pictures { folder: path, .. } => path,
+        }
+    }
+}
+
+/// Something that takes finished frames one after another.
+pub trait Film: Send {
+    /// How it wants its frames encoded.
+    fn format(&self) -> Format;
+
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// If it cannot be written; the film cannot be finished then.
+    fn push(&mut self, frame: &Encoded) -> Result<(), FilmError>;
+
+    /// Writes what is left and gives the film its final name.
+    ///
+    /// # Errors
+    /// If it cannot be written; nothing is left under the final name then.
+    fn finish(self: Box<Self>) -> Result<(), FilmError>;
+}
+
+/// Why a film cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum FilmError {
+    /// The place to write to.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder holds something that is not an earlier render.
+    #[error(
+        "{} holds files that are not frames of an earlier render, such as {found}: name an empty or a new folder",
+        folder.display()
+    )]
+    Occupied {
+        /// The folder.
+        folder: PathBuf,
+        /// One of the files.
+        found: String,
+    },
+    /// The program was asked for and is not there.
+    #[error("ffmpeg is not installed, or not on the PATH: install it, or leave --encoder out")]
+    NoFfmpeg,
+    /// The program failed.
+    #[error("ffmpeg cannot write {} ({status}): {said}", path.display())]
+    Ffmpeg {
+        /// The film.
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        said: String,
+    },
+    /// The sound track.
+    #[error(transparent)]
+    Audio(#[from] AudioError),
+}
+
+impl FilmError {
+    /// For `map_err` on whatever fails at `path`.
+    fn write(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |source| Self::Write {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The folder a file or folder of that name is made in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes a temporary file or folder beside `path`, with the same ending: hidden, and telling what it is if it is ever
+/// left behind. `mode` is what the system's own programs ask for; the umask takes from it.
+fn beside<T>(
+    path: &Path,
+    mode: u32,
+    make: impl FnOnce(&mut tempfile::Builder<'_, '_>) -> io::Result<T>,
+) -> io::Result<T> {
+    let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let prefix = format!(".{}.unfinished-", text(path.file_stem()));
+    let suffix = path
+        .extension()
+        .map(|ending| format!(".{}", text(Some(ending))));
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix(&prefix)
+        .suffix(suffix.as_deref().unwrap_or_default());
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    make(&mut builder)
+}
