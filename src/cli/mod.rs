@@ -5,6 +5,7 @@ mod connect;
 mod infer;
 mod models;
 pub mod output;
+mod serve;
 mod stats;
 mod validate_config;
 
@@ -57,6 +58,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the configured models over gRPC
+    Serve(serve::Args),
     /// Say which models a server has; load and unload them
     Models(models::Args),
     /// Show what a server does, once or continuously
@@ -78,8 +81,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
-    let _log = log_command(&cli.global, output)?;
+    let _log = match &cli.command {
+        // Its log is as configured.
+        Command::Serve(_) => None,
+        _ => Some(log_command(&cli.global, output)?),
+    };
     match &cli.command {
+        Command::Serve(args) => serve::run(&cli.global, args, output),
         Command::Models(args) => models::run(&cli.global, args, output),
         Command::Stats(args) => stats::run(&cli.global, args, output),
         Command::Infer(args) => infer::run(&cli.global, args, output),
@@ -88,7 +96,7 @@ fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Starts the log lines of a command that ends; `serve` has its own.
+/// Starts the log lines of a command that ends.
 fn log_command(global: &Global, output: &Output) -> anyhow::Result<telemetry::Guard> {
     let options = telemetry::Options::command(global.verbose, global.quiet);
     Ok(telemetry::init(

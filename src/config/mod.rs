@@ -133,6 +133,8 @@ pub struct Server {
     pub max_concurrent_requests: usize,
     /// `max_streams`: `Talk` streams open at once; more are refused with `RESOURCE_EXHAUSTED`.
     pub max_streams: usize,
+    /// `tokens_file`: who may call; `None` is everybody.
+    pub tokens_file: Option<PathBuf>,
     /// `request_timeout_seconds`: the longest a unary call may take when it brings no deadline of its own.
     pub request_timeout: Option<Duration>,
     /// `drain_seconds`: how long work in progress may take to finish after a stop signal.

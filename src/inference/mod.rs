@@ -37,7 +37,9 @@ pub use backend::{
 };
 pub use cancel::Cancel;
 pub use error::InferenceError;
-pub use worker::{FrameInput, Prediction, Ticket, WorkerOptions, WorkerStats, Workers};
+pub use worker::{
+    FrameInput, Prediction, Ticket, WorkerOptions, WorkerStats, Workers, WorkersWatch,
+};
 
 /// Side of the square region the generator sees and paints, in pixels.
 pub const ROI_SIDE: usize = 320;

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::catalog::Catalog;
 use super::{LoadedModel, cpu};
 use crate::avatar::Avatar;
 use crate::config::{self, Config, Profile};
@@ -68,13 +69,24 @@ pub fn backend_options(onnx: &config::Onnx) -> BackendOptions {
 pub struct Loader {
     backend: Arc<dyn Backend>,
     options: LoadOptions,
+    catalog: Catalog,
 }
 
 impl Loader {
     /// A loader.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>, options: LoadOptions) -> Self {
-        Self { backend, options }
+        Self {
+            backend,
+            options,
+            catalog: Catalog::default(),
+        }
+    }
+
+    /// What is known of the models it has loaded; filled as they are.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// The registry's view of the configured models, in config order.
@@ -119,6 +131,7 @@ impl Load for Loader {
         let gained = resident_bytes().saturating_sub(before);
         let files = file_bytes(&config.model_path).unwrap_or(0);
         let memory_bytes = gained.max(files) + model.avatar().memory_bytes_max();
+        self.catalog.record(&spec.id, &model);
         Ok(Loaded {
             model,
             memory_bytes,

@@ -10,6 +10,7 @@
 //! or of the terminal comes in. CPU work runs on blocking threads, at most as many as there are cores; the
 //! network runs on the model's own session threads; the async threads only wait.
 
+pub mod catalog;
 pub mod clip;
 pub mod cpu;
 pub mod loader;
@@ -18,6 +19,7 @@ pub mod render;
 pub mod speech;
 pub mod timings;
 
+pub use catalog::Catalog;
 pub use loader::{LoadOptions, Loader};
 pub use model::{LoadedModel, OpenError};
 pub use render::{FrameOrder, RenderError, RenderedFrame, render_batch, render_frame};

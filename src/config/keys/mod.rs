@@ -30,7 +30,7 @@ pub(super) fn config(root: Option<&Node>, path: &Path, report: &mut Report) -> C
 
     let config = Config {
         path: path.to_owned(),
-        server: server(section("server", server_at, report)),
+        server: server(section("server", server_at, report), base),
         capacity: capacity(section("capacity", capacity_at, report)),
         onnx: onnx::read(section("onnx", onnx_at, report), base),
         models: Vec::new(),
@@ -49,7 +49,7 @@ fn section<'a, 'r>(
     Section::open(node, name, name.to_owned(), place, report)
 }
 
-fn server(mut s: Section<'_, '_>) -> Server {
+fn server(mut s: Section<'_, '_>, base: &Path) -> Server {
     let grpc = Listen {
         host: None,
         port: 50053,
@@ -104,6 +104,13 @@ fn server(mut s: Section<'_, '_>) -> Server {
             1..=65_536,
             "Talk streams open at once; more are refused with RESOURCE_EXHAUSTED",
         ) as usize,
+        tokens_file: s
+            .path(
+                "tokens_file",
+                "none: everybody may call",
+                "who may call: lines of `user NAME TOKEN` or `admin NAME TOKEN`",
+            )
+            .map(|path| resolve(base, path)),
         request_timeout: unless_zero(s.seconds(
             "request_timeout_seconds",
             120.0,

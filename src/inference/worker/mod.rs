@@ -34,8 +34,10 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod watch;
 
 pub use buffers::Prediction;
+pub use watch::WorkersWatch;
 
 /// How many sessions there are and what they may take on.
 #[derive(Clone, Debug)]
@@ -205,7 +207,13 @@ impl Workers {
     /// What the workers have done and are doing.
     #[must_use]
     pub fn stats(&self) -> WorkerStats {
-        self.shared.stats()
+        self.watch().stats()
+    }
+
+    /// Reads the same figures without keeping the workers alive.
+    #[must_use]
+    pub fn watch(&self) -> WorkersWatch {
+        self.shared.watch()
     }
 
     /// Most frames of one run, given the options, the network and the engine.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::buffers::{Buffer, Buffers, Prediction};
 use super::queue::FairQueue;
 use super::state::{Job, Run, RunTimes, Slot, State, Taken, Waiter, fail};
+use super::watch::WorkersWatch;
 use super::{WorkerOptions, WorkerStats};
 use crate::inference::{Cancel, GeneratorNetwork, InferenceError};
 
@@ -15,7 +16,7 @@ pub(super) struct Shared {
     options: WorkerOptions,
     max_batch: usize,
     buffers: Arc<Buffers>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// Session threads wait here for frames.
     work: Condvar,
     /// The supervisor waits here for something earlier than it knows of.
@@ -38,7 +39,7 @@ impl Shared {
             max_batch,
             // One a session being filled, and as many again on their way through the compositor.
             buffers: Buffers::new(2 * sessions + 2),
-            state: Mutex::new(State {
+            state: Arc::new(Mutex::new(State {
                 queue: FairQueue::new(options.queue_frames),
                 slots,
                 next_id: 0,
@@ -46,7 +47,7 @@ impl Shared {
                 threads: 0,
                 supervisor_wakes: None,
                 stats,
-            }),
+            })),
             network,
             options,
             work: Condvar::new(),
@@ -71,13 +72,8 @@ impl Shared {
         self.buffers.take(frames)
     }
 
-    pub(super) fn stats(&self) -> WorkerStats {
-        let state = self.lock();
-        WorkerStats {
-            busy: state.slots.iter().filter(|slot| slot.run.is_some()).count(),
-            queued: state.queue.len(),
-            ..state.stats
-        }
+    pub(super) fn watch(&self) -> WorkersWatch {
+        WorkersWatch::new(Arc::clone(&self.state))
     }
 
     /// No code that can panic runs under the lock, so a poisoned one still holds a consistent state.

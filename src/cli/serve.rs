@@ -1,0 +1,143 @@
+//! `lipsync serve`: starts the server, says so, and ends it when asked to.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::Global;
+use super::output::{self, OrHint as _, Output};
+use crate::config::Config;
+use crate::registry::PreloadReport;
+use crate::shutdown::{Request, Signals};
+use crate::telemetry;
+use crate::transport::Server;
+
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Do not start if a model marked `preload` cannot be loaded
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What `--json` prints once the server is ready.
+#[derive(Serialize)]
+struct Ready<'a> {
+    version: &'static str,
+    engine: String,
+    models: Vec<&'a str>,
+    preloaded: Vec<&'a str>,
+    grpc: SocketAddr,
+    http: Option<SocketAddr>,
+}
+
+/// Serves until a signal ends it; 0 after an orderly end, 1 after a second signal.
+pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&global.config)?;
+    let options = telemetry::Options::server(&config.logging, global.verbose, global.quiet);
+    let log = telemetry::init(&options, output.log_lines(), output::is_coloured())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(serve(config, args, output));
+    // A load that is under way when a second signal ends the server is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    drop(log);
+    result
+}
+
+async fn serve(config: Config, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen().context("cannot listen to signals")?;
+    let server = Server::start(config)
+        .await
+        .context("cannot start the server")
+        .or_hint(
+            "is another server running? choose other ports with server.port and server.http_port",
+        )?;
+    let preloaded = tokio::select! {
+        reports = server.preload() => reports,
+        () = signals.stop() => return end(server, &mut signals).await,
+    };
+    if let Some(broken) = preloaded.iter().find(|report| report.outcome.is_err())
+        && args.strict
+    {
+        server.drain().await;
+        anyhow::bail!(
+            "--strict: model {} could not be preloaded, see the log above",
+            broken.id
+        );
+    }
+    announce(&server, &preloaded, output)?;
+    loop {
+        match signals.next().await {
+            // Its outcome is in the log.
+            Request::Reload => drop(server.state().reload().await),
+            Request::Stop => return end(server, &mut signals).await,
+        }
+    }
+}
+
+/// Drains; a second signal ends at once.
+async fn end(server: Server, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        _ = server.drain() => Ok(ExitCode::SUCCESS),
+        () = signals.stop() => {
+            tracing::warn!("second signal: ending at once");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Says what runs, and where.
+fn announce(server: &Server, preloads: &[PreloadReport], output: &Output) -> anyhow::Result<()> {
+    let settings = server.state().settings();
+    let config = &settings.config;
+    let engine = server.state().engine();
+    let loaded = preloads.iter().filter(|report| report.outcome.is_ok());
+    let preloaded: Vec<&str> = loaded.map(|report| &*report.id).collect();
+    let models: Vec<&str> = config
+        .models
+        .iter()
+        .map(|model| model.id.as_str())
+        .collect();
+    if output.is_json() {
+        return output.result(
+            &Ready {
+                version: env!("CARGO_PKG_VERSION"),
+                engine: engine.to_string(),
+                models,
+                preloaded,
+                grpc: server.grpc_address(),
+                http: server.http_address(),
+            },
+            String::new,
+        );
+    }
+    output.status(format_args!("lipsync {}", env!("CARGO_PKG_VERSION")));
+    output.status(format_args!("  engine    {engine}"));
+    if let Some(note) = &engine.note {
+        output.status(format_args!("            {note}"));
+    }
+    let loaded = match preloads.len() {
+        0 => "loaded on demand".to_owned(),
+        all => format!("{} of {all} preloaded", preloaded.len()),
+    };
+    output.status(format_args!("  models    {} ({loaded})", models.join(", ")));
+    let capacity = &config.capacity;
+    output.status(format_args!(
+        "  capacity  {} models, {:.1} GB, {}",
+        capacity.max_models,
+        capacity.max_memory_bytes as f64 / f64::from(1 << 30),
+        crate::config::Choice::word(capacity.eviction_policy),
+    ));
+    output.status(format_args!("  gRPC      {}", server.grpc_address()));
+    if let Some(http) = server.http_address() {
+        output.status(format_args!("  HTTP      http://{http}/"));
+    }
+    output.status("ready");
+    Ok(())
+}
