@@ -31,6 +31,8 @@ pub mod pipeline;
 
 pub mod film;
 
+pub mod talk;
+
 pub mod wire;
 
 pub mod transport;

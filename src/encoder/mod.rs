@@ -241,6 +241,24 @@ impl Encoder {
         })
     }
 
+    /// Encodes `background` as it is.
+    ///
+    /// # Errors
+    /// If the format cannot hold the frame; see [`EncodeError`].
+    pub fn encode_unchanged(
+        &self,
+        background: &Background,
+        format: Format,
+    ) -> Result<Encoded, EncodeError> {
+        let rect = background.rect;
+        let mut patch = Vec::with_capacity(rect.size().rgb_bytes());
+        for y in rect.y1()..rect.y2() {
+            let row = background.pixels.row(y);
+            patch.extend_from_slice(&row[3 * rect.x1() as usize..3 * rect.x2() as usize]);
+        }
+        self.encode(background, &patch, format)
+    }
+
     /// The whole frame's pixels with the patch in place.
     fn pasted(
         &self,

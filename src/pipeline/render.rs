@@ -153,6 +153,44 @@ async fn render(
     })
 }
 
+/// Frame `index` without speech: its background as it is, encoded.
+///
+/// # Errors
+/// Names the frame and what failed.
+pub async fn render_idle(
+    model: &LoadedModel,
+    index: u64,
+    format: Format,
+) -> Result<RenderedFrame, RenderError> {
+    idle(model, index, format)
+        .await
+        .map_err(|source| RenderError {
+            frame: index,
+            source,
+        })
+}
+
+async fn idle(
+    model: &LoadedModel,
+    index: u64,
+    format: Format,
+) -> Result<RenderedFrame, RenderFault> {
+    let shown = model.avatar().background_index(index);
+    let background = background(model, shown).await?;
+    let encoder = model.encoder().clone();
+    let started = Instant::now();
+    let image = cpu::run(move || encoder.encode_unchanged(&background.canvas, format)).await??;
+    Ok(RenderedFrame {
+        index,
+        background: shown,
+        image,
+        timings: FrameTimings {
+            encode: started.elapsed(),
+            ..FrameTimings::default()
+        },
+    })
+}
+
 async fn background(model: &LoadedModel, index: usize) -> Result<Arc<Background>, RenderFault> {
     if let Some(ready) = model.avatar().ready_background(index) {
         return Ok(ready);
