@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -28,6 +29,9 @@ use crate::pipeline::{FrameOrder, RenderError, RenderedFrame, cpu};
 const WINDOWS_AHEAD: usize = 12;
 /// Longest piece listened to in one go, in milliseconds: an interrupt waits for no more than this.
 const PIECE_MS: usize = 200;
+
+/// A pause after which it does no harm to look again.
+const NEVER: Duration = Duration::from_hours(1);
 
 /// Every stream is a flow of its own in the network's queue; requests count from 0, streams from the other end.
 static FLOWS: AtomicU64 = AtomicU64::new(1 << 63);
@@ -386,7 +390,7 @@ impl<A: Actor> Session<A> {
             slot,
             utterance,
             frame,
-            planned_at: now,
+            since: now,
             picture: None,
         }));
         let making = async move { (id, actor.speak(order, format).await) };
@@ -397,9 +401,9 @@ impl<A: Actor> Session<A> {
         self.pass_slots(now);
         match picture {
             Ok(picture) => {
-                let planned_at = self.stage.arrive(id, picture);
-                if let (Some(pace), Some(planned_at)) = (&mut self.pace, planned_at) {
-                    pace.learn(now - planned_at);
+                let since = self.stage.arrive(id, picture);
+                if let (Some(pace), Some(since)) = (&mut self.pace, since) {
+                    pace.learn(now - since);
                 }
                 Ok(())
             }
@@ -428,13 +432,12 @@ impl<A: Actor> Session<A> {
             }
             if self.stage.next_slot() == Some(self.slot) {
                 if let Some(Cue::Frame(planned)) = self.stage.pop() {
-                    match planned.picture {
-                        Some(_) => self.summary.skipped_frames += 1,
-                        None => {
-                            self.summary.late_frames += 1;
-                            if let Some(pace) = &mut self.pace {
-                                pace.learn_late();
-                            }
+                    if planned.picture.is_some() {
+                        self.summary.skipped_frames += 1;
+                    } else {
+                        self.summary.late_frames += 1;
+                        if let Some(pace) = &mut self.pace {
+                            pace.learn_late();
                         }
                     }
                 }
@@ -471,7 +474,7 @@ impl<A: Actor> Session<A> {
             begin if begin > now => begin,
             _ => self.clock.moment(self.slot + 1),
         };
-        let never = now + std::time::Duration::from_secs(3600);
+        let never = now + NEVER;
         let slot = if self.pace.is_some() { slot } else { never };
         slot.min(self.drain_until.filter(|_| !self.over).unwrap_or(never))
     }

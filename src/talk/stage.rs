@@ -16,7 +16,8 @@ pub(super) struct Planned {
     /// Which utterance, and which frame of it.
     pub(super) utterance: u64,
     pub(super) frame: u64,
-    pub(super) planned_at: Instant,
+    /// When it was planned.
+    pub(super) since: Instant,
     /// Its picture, once it is there.
     pub(super) picture: Option<RenderedFrame>,
 }
@@ -61,7 +62,7 @@ impl Stage {
             _ => None,
         })?;
         planned.picture = Some(picture);
-        Some(planned.planned_at)
+        Some(planned.since)
     }
 
     /// The slot of the next frame, if no end of an utterance comes before it.

@@ -164,7 +164,7 @@ fn start(realtime: bool, start_index: u64) -> Stream {
     let ending = tokio::spawn(async move {
         let drain = async move {
             if draining.await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         talk(actor, options, ReceiverStream::new(input), drain, &event).await
@@ -586,7 +586,7 @@ async fn a_slow_reader_and_a_flooding_writer_wait() {
 #[tokio::test(start_paused = true)]
 async fn dropping_a_stream_drops_its_frames() {
     let mut stream = start(false, 0);
-    *stream.avatar.times.lock().unwrap() = vec![Duration::from_secs(600); 4].into();
+    *stream.avatar.times.lock().unwrap() = vec![Duration::from_mins(10); 4].into();
     stream.started().await;
     stream.say(10).await;
     while stream.avatar.busy.load(Ordering::SeqCst) < 4 {
