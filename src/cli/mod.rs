@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand; only [`output`] prints.
 
+mod bench;
 mod completions;
 mod connect;
 mod infer;
+mod latency;
 mod models;
 pub mod output;
 mod serve;
@@ -66,6 +68,8 @@ enum Command {
     Stats(stats::Args),
     /// Render a talking avatar from speech
     Infer(infer::Args),
+    /// Measure how fast frames are made
+    Bench(bench::Args),
     /// Check a configuration file
     ValidateConfig(validate_config::Args),
     /// Print what a shell needs to complete commands and options
@@ -92,6 +96,7 @@ fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Stats(args) => stats::run(&cli.global, args, output),
         Command::Infer(args) => infer::run(&cli.global, args, output),
         Command::Completions(args) => completions::run(args, output),
+        Command::Bench(args) => bench::run(&cli.global, args, output),
         Command::ValidateConfig(args) => Ok(validate_config::run(&cli.global, args, output)),
     }
 }

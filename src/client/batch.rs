@@ -5,24 +5,57 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::encoder::Format;
+use crate::inference::SharedFloats;
 use crate::pipeline::FrameTimings;
 use crate::wire::{self, CompositeBatchRequest, Floats, ImageFormat};
 
-/// A batch of frames to make.
+/// A batch of frames to make. Made once, it can be sent many times.
 #[derive(Clone, Debug)]
 pub struct BatchOrder {
-    /// Whose frames.
-    pub model: String,
-    /// How many frames.
-    pub frames: usize,
-    /// Index of the first frame in the model's endless sequence.
-    pub start_index: u64,
-    /// The speech windows, one a frame, one after another.
-    pub audio: Floats,
-    /// The visual tensors, one after another; empty for the server to make them.
-    pub visual: Floats,
-    /// How frames are encoded.
-    pub format: Format,
+    request: CompositeBatchRequest,
+}
+
+impl BatchOrder {
+    /// The frames of `model` from `start_index` on in its endless sequence, one for each window of `audio`, with the
+    /// visual tensors of `visual`, or the server's own if there are none.
+    #[must_use]
+    pub fn new(
+        model: &str,
+        start_index: u64,
+        audio: &[SharedFloats],
+        visual: &[SharedFloats],
+        format: Format,
+    ) -> Self {
+        let (output_format, jpeg_quality) = image_format(format);
+        Self {
+            request: CompositeBatchRequest {
+                model_id: model.to_owned(),
+                visual_frames: joined(visual),
+                audio_features: joined(audio),
+                // What does not fit the wire's numbers is out of every range the server checks.
+                batch_size: i32::try_from(audio.len()).unwrap_or(i32::MAX),
+                start_frame_idx: i32::try_from(start_index).unwrap_or(i32::MAX),
+                output_format,
+                jpeg_quality,
+            },
+        }
+    }
+
+    pub(super) fn model(&self) -> &str {
+        &self.request.model_id
+    }
+
+    pub(super) fn request(&self) -> CompositeBatchRequest {
+        self.request.clone()
+    }
+}
+
+fn joined(tensors: &[SharedFloats]) -> Floats {
+    let mut floats = Vec::with_capacity(tensors.iter().map(|one| (**one).as_ref().len()).sum());
+    for tensor in tensors {
+        floats.extend_from_slice((**tensor).as_ref());
+    }
+    floats.into()
 }
 
 /// A finished batch.
@@ -38,22 +71,6 @@ pub struct BatchReply {
     pub total: Duration,
     /// How long the request waited for the model to load, if it did.
     pub load: Option<Duration>,
-}
-
-impl From<&BatchOrder> for CompositeBatchRequest {
-    fn from(order: &BatchOrder) -> Self {
-        let (output_format, jpeg_quality) = image_format(order.format);
-        Self {
-            model_id: order.model.clone(),
-            visual_frames: order.visual.clone(),
-            audio_features: order.audio.clone(),
-            // What does not fit the wire's numbers is out of every range the server checks.
-            batch_size: i32::try_from(order.frames).unwrap_or(i32::MAX),
-            start_frame_idx: i32::try_from(order.start_index).unwrap_or(i32::MAX),
-            output_format,
-            jpeg_quality,
-        }
-    }
 }
 
 impl From<wire::CompositeBatchResponse> for BatchReply {

@@ -209,7 +209,7 @@ impl Client {
     /// # Errors
     /// If the server cannot be asked or refuses.
     pub async fn infer(&self, order: &BatchOrder) -> Result<BatchReply, ClientError> {
-        let request = self.about(&order.model, order.into());
+        let request = self.about(order.model(), order.request());
         let answer = self.models.clone().infer_batch_composite(request).await;
         let answer = self.answer(answer)?;
         self.check(answer.success, &answer.error)?;

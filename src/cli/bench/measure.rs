@@ -1,0 +1,93 @@
+//! The measuring itself: callers that ask for batch after batch.
+
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+
+use super::target::Target;
+use crate::pipeline::FrameTimings;
+
+/// Frames of the avatar that are shown again and again; their pictures are decoded before.
+const FRAMES_SHOWN: u64 = 50;
+
+/// When a caller has asked often enough.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bound {
+    /// After this long.
+    Time(Duration),
+    /// After so many batches.
+    Batches(u32),
+}
+
+/// What callers got.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    pub(super) callers: usize,
+    pub(super) frames: u64,
+    /// From the first question to the last answer.
+    pub(super) elapsed: Duration,
+    /// What each batch took.
+    pub(super) times: Vec<Duration>,
+    /// Time in each stage, summed over the frames.
+    pub(super) timings: FrameTimings,
+}
+
+/// Shows every frame once that will be measured: loads the model, decodes its pictures, fills its pools.
+pub(super) async fn warm_up(target: &Target) -> anyhow::Result<()> {
+    let shown = FRAMES_SHOWN.min(target.num_frames);
+    for start in 0..shown.div_ceil(25) {
+        let batch = (shown - start * 25).min(25);
+        target.order(start * 25, batch as usize, 0).make().await?;
+    }
+    Ok(())
+}
+
+/// Lets `callers` ask for batches of `batch` frames at once, each for its next when it has its last.
+pub(super) async fn measure(
+    target: &Target,
+    batch: usize,
+    callers: usize,
+    bound: Bound,
+) -> anyhow::Result<Measured> {
+    let started = Instant::now();
+    let calls = (0..callers).map(|caller| call(target, batch, caller, bound, started));
+    let mut all = Measured {
+        callers,
+        ..Measured::default()
+    };
+    for one in try_join_all(calls).await? {
+        all.frames += one.frames;
+        all.timings += one.timings;
+        all.times.extend(one.times);
+    }
+    all.elapsed = started.elapsed();
+    Ok(all)
+}
+
+async fn call(
+    target: &Target,
+    batch: usize,
+    caller: usize,
+    bound: Bound,
+    started: Instant,
+) -> anyhow::Result<Measured> {
+    let mut measured = Measured::default();
+    let starts = (FRAMES_SHOWN.min(target.num_frames) + 1).saturating_sub(batch as u64);
+    for number in 0.. {
+        let enough = match bound {
+            Bound::Time(time) => number > 0 && started.elapsed() >= time,
+            Bound::Batches(batches) => number >= batches,
+        };
+        if enough {
+            break;
+        }
+        // Callers show different frames, as different viewers would.
+        let place = (u64::from(number) + caller as u64 * 7) * batch as u64;
+        let order = target.order(place % starts.max(1), batch, caller);
+        let asked = Instant::now();
+        measured.timings += order.make().await?;
+        measured.times.push(asked.elapsed());
+        measured.frames += batch as u64;
+    }
+    Ok(measured)
+}

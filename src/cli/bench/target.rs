@@ -1,0 +1,175 @@
+//! What is measured: a model opened in this process, or one of a server.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::Args;
+use crate::cli::Global;
+use crate::cli::connect::{connect, explained};
+use crate::cli::output::{OrHint as _, Output};
+use crate::client::{BatchOrder, Client};
+use crate::config::Config;
+use crate::encoder::Format;
+use crate::inference::{self, AUDIO_LEN, SharedFloats};
+use crate::pipeline::loader::backend_options;
+use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, render_batch};
+
+/// Different speech windows; with fewer, an engine that keeps what it has seen would look too good.
+const WINDOWS: usize = 256;
+
+/// A model that makes batches, and what is known of it.
+pub(super) struct Target {
+    maker: Maker,
+    windows: Vec<SharedFloats>,
+    format: Format,
+    /// Version of the program that makes the frames.
+    pub(super) version: String,
+    /// What runs the networks.
+    pub(super) engine: String,
+    /// The model's name.
+    pub(super) model: String,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) fps: u32,
+    /// Backgrounds it has.
+    pub(super) num_frames: u64,
+}
+
+enum Maker {
+    Here(Arc<LoadedModel>),
+    Server(Client),
+}
+
+/// A batch to make, with everything that need not be measured done.
+pub(super) enum Order {
+    Here(Arc<LoadedModel>, Vec<FrameOrder>, Format),
+    Server(Client, BatchOrder),
+}
+
+/// Opens what the command line names.
+pub(super) async fn open(global: &Global, args: &Args, output: &Output) -> anyhow::Result<Target> {
+    match &args.server {
+        Some(server) => {
+            let client = connect(Some(server), &args.token, global).await?;
+            on_server(client, args).await
+        }
+        None => here(global, args, output),
+    }
+}
+
+fn here(global: &Global, args: &Args, output: &Output) -> anyhow::Result<Target> {
+    let config = Config::load(&global.config)?;
+    let model = match &args.model {
+        Some(id) => config.model(id).with_context(|| format!("no model {id}"))?,
+        // A configuration has at least one.
+        None => &config.models[0],
+    };
+    let backend = inference::select(&backend_options(&config.onnx))?;
+    let spinner = output.spinner();
+    spinner.set_message(format!("loading {}", model.id));
+    let options = LoadOptions::new(&config, &*backend);
+    let opened = LoadedModel::open(&*backend, model, &options)
+        .with_context(|| format!("cannot load model {}", model.id));
+    spinner.finish_and_clear();
+    let opened = opened?;
+    let avatar = Arc::clone(opened.avatar());
+    Ok(Target {
+        maker: Maker::Here(Arc::new(opened)),
+        windows: windows(),
+        format: args.format.into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine: backend.info().to_string(),
+        model: model.id.clone(),
+        width: avatar.size().width,
+        height: avatar.size().height,
+        fps: avatar.fps(),
+        num_frames: avatar.frames() as u64,
+    })
+}
+
+async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
+    let id = match &args.model {
+        Some(id) => id.clone(),
+        None => {
+            let models = explained(client.list().await)?;
+            let first = models.into_iter().next();
+            first.context("the server has no models")?.id
+        }
+    };
+    // Its size is known once it is loaded.
+    explained(client.load(&id, false).await)?;
+    let stats = explained(client.stats(Some(&id)).await)?;
+    let model = stats.models.into_iter().find(|model| model.id == id);
+    let model = model.with_context(|| format!("the server does not tell about model {id}"))?;
+    let server = stats.server;
+    Ok(Target {
+        maker: Maker::Server(client),
+        windows: windows(),
+        format: args.format.into(),
+        version: server.version,
+        engine: format!(
+            "{} {} ({})",
+            server.engine,
+            server.engine_version,
+            server.execution_providers.join(", ")
+        ),
+        model: id,
+        width: model.width,
+        height: model.height,
+        fps: model.fps,
+        num_frames: u64::from(model.num_frames),
+    })
+}
+
+impl Target {
+    /// A batch of `frames` frames from `start` on, asked for by `caller`.
+    pub(super) fn order(&self, start: u64, frames: usize, caller: usize) -> Order {
+        let place = start as usize + caller * 31;
+        let audio = (place..place + frames).map(|place| Arc::clone(&self.windows[place % WINDOWS]));
+        match &self.maker {
+            Maker::Here(model) => {
+                let orders = (start..).zip(audio).map(|(index, audio)| FrameOrder {
+                    index,
+                    visual: None,
+                    audio,
+                    flow: caller as u64,
+                    deadline: None,
+                });
+                Order::Here(Arc::clone(model), orders.collect(), self.format)
+            }
+            Maker::Server(client) => {
+                let audio: Vec<_> = audio.collect();
+                let order = BatchOrder::new(&self.model, start, &audio, &[], self.format);
+                Order::Server(client.clone(), order)
+            }
+        }
+    }
+}
+
+impl Order {
+    /// Makes the batch and gives the time its frames spent in each stage.
+    pub(super) async fn make(self) -> anyhow::Result<FrameTimings> {
+        match self {
+            Self::Here(model, orders, format) => {
+                let frames = render_batch(&model, orders, format).await;
+                let frames = frames.or_hint("fewer callers need less: see --concurrency")?;
+                Ok(frames.iter().map(|frame| frame.timings).sum())
+            }
+            Self::Server(client, order) => Ok(explained(client.infer(&order).await)?.timings),
+        }
+    }
+}
+
+/// Windows of noise: what the networks take does not depend on what they hear. Always the same ones.
+fn windows() -> Vec<SharedFloats> {
+    let mut state = 1_u32;
+    let mut noise = || {
+        // Numerical Recipes' linear congruential generator; the high bits are good enough for noise.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..WINDOWS)
+        .map(|_| Arc::new((0..AUDIO_LEN).map(|_| noise()).collect::<Vec<f32>>()) as SharedFloats)
+        .collect()
+}
