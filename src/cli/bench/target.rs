@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use super::Args;
 use crate::cli::Global;
 use crate::cli::connect::{connect, explained};
+use crate::cli::infer::offline;
 use crate::cli::output::{OrHint as _, Output};
 use crate::client::{BatchOrder, Client};
 use crate::config::Config;
 use crate::encoder::Format;
-use crate::inference::{self, AUDIO_LEN, SharedFloats};
-use crate::pipeline::loader::backend_options;
+use crate::inference::{AUDIO_LEN, SharedFloats};
 use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, render_batch};
 
 /// Different speech windows; with fewer, an engine that keeps what it has seen would look too good.
@@ -38,13 +38,13 @@ pub(super) struct Target {
 
 enum Maker {
     Here(Arc<LoadedModel>),
-    Server(Client),
+    Server(Arc<Client>),
 }
 
 /// A batch to make, with everything that need not be measured done.
 pub(super) enum Order {
     Here(Arc<LoadedModel>, Vec<FrameOrder>, Format),
-    Server(Client, BatchOrder),
+    Server(Arc<Client>, BatchOrder),
 }
 
 /// Opens what the command line names.
@@ -61,11 +61,11 @@ pub(super) async fn open(global: &Global, args: &Args, output: &Output) -> anyho
 fn here(global: &Global, args: &Args, output: &Output) -> anyhow::Result<Target> {
     let config = Config::load(&global.config)?;
     let model = match &args.model {
-        Some(id) => config.model(id).with_context(|| format!("no model {id}"))?,
+        Some(id) => offline::model(&config, id)?,
         // A configuration has at least one.
         None => &config.models[0],
     };
-    let backend = inference::select(&backend_options(&config.onnx))?;
+    let backend = offline::open_backend(&config, output)?;
     let spinner = output.spinner();
     spinner.set_message(format!("loading {}", model.id));
     let options = LoadOptions::new(&config, &*backend);
@@ -89,13 +89,12 @@ fn here(global: &Global, args: &Args, output: &Output) -> anyhow::Result<Target>
 }
 
 async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
-    let id = match &args.model {
-        Some(id) => id.clone(),
-        None => {
-            let models = explained(client.list().await)?;
-            let first = models.into_iter().next();
-            first.context("the server has no models")?.id
-        }
+    let id = if let Some(id) = &args.model {
+        id.clone()
+    } else {
+        let models = explained(client.list().await)?;
+        let first = models.into_iter().next();
+        first.context("the server has no models")?.id
     };
     // Its size is known once it is loaded.
     explained(client.load(&id, false).await)?;
@@ -104,7 +103,7 @@ async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
     let model = model.with_context(|| format!("the server does not tell about model {id}"))?;
     let server = stats.server;
     Ok(Target {
-        maker: Maker::Server(client),
+        maker: Maker::Server(Arc::new(client)),
         windows: windows(),
         format: args.format.into(),
         version: server.version,
@@ -141,7 +140,7 @@ impl Target {
             Maker::Server(client) => {
                 let audio: Vec<_> = audio.collect();
                 let order = BatchOrder::new(&self.model, start, &audio, &[], self.format);
-                Order::Server(client.clone(), order)
+                Order::Server(Arc::clone(client), order)
             }
         }
     }

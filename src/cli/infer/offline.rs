@@ -262,7 +262,7 @@ impl Studio {
 }
 
 /// The model called `id` in `config`.
-fn model<'a>(config: &'a Config, id: &str) -> anyhow::Result<&'a config::Model> {
+pub(crate) fn model<'a>(config: &'a Config, id: &str) -> anyhow::Result<&'a config::Model> {
     config.model(id).map_or_else(
         || {
             let error = anyhow::anyhow!("no model {id} in {}", config.path.display());
