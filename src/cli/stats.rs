@@ -216,7 +216,7 @@ fn head(url: &str, stats: &Stats, now_unix_ms: u64) -> String {
     let (server, capacity) = (&stats.server, &stats.capacity);
     let state = if server.draining { " · stopping" } else { "" };
     format!(
-        "lipsync {} at {url} · {} {} on {} · up {}{state}\n\
+        "lipsync {} at {url} · {} · up {}{state}\n\
          models    {} of {} loaded · {} leaves first\n\
          memory    {} of {} {}\n\
          requests  {} of {} in progress · {} taken · {} refused\n\
@@ -224,9 +224,7 @@ fn head(url: &str, stats: &Stats, now_unix_ms: u64) -> String {
          loads     {} · {} failed · {} evicted\n\
          frames    {}",
         server.version,
-        server.engine,
-        server.engine_version,
-        server.execution_providers.join(", "),
+        server.engine_text(),
         ago(now_unix_ms, server.started_unix_ms),
         capacity.loaded_models,
         capacity.max_models,

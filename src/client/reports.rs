@@ -137,6 +137,19 @@ pub struct ServerReport {
     pub rejections: u64,
 }
 
+impl ServerReport {
+    /// `ONNX Runtime 1.24.1 (cuda, cpu)`.
+    #[must_use]
+    pub fn engine_text(&self) -> String {
+        format!(
+            "{} {} ({})",
+            self.engine,
+            self.engine_version,
+            self.execution_providers.join(", ")
+        )
+    }
+}
+
 /// A server and its models at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stats {

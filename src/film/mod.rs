@@ -67,6 +67,15 @@ impl Target {
         }
     }
 
+    /// How its frames are to be encoded.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Mp4(_) | Self::Ffmpeg(_) => Format::Rgb,
+            Self::Pictures { format, .. } => *format,
+        }
+    }
+
     /// The film, or the folder.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -96,8 +96,9 @@ async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
         let first = models.into_iter().next();
         first.context("the server has no models")?.id
     };
-    // Its size is known once it is loaded.
-    explained(client.load(&id, false).await)?;
+    // Its size is known once it is loaded; a batch does that, which callers without the right to load may ask for.
+    let first = BatchOrder::new(&id, 0, &windows()[..1], &[], args.format.into());
+    explained(client.infer(&first).await)?;
     let stats = explained(client.stats(Some(&id)).await)?;
     let model = stats.models.into_iter().find(|model| model.id == id);
     let model = model.with_context(|| format!("the server does not tell about model {id}"))?;
@@ -106,13 +107,8 @@ async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
         maker: Maker::Server(Arc::new(client)),
         windows: windows(),
         format: args.format.into(),
+        engine: server.engine_text(),
         version: server.version,
-        engine: format!(
-            "{} {} ({})",
-            server.engine,
-            server.engine_version,
-            server.execution_providers.join(", ")
-        ),
         model: id,
         width: model.width,
         height: model.height,

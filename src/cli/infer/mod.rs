@@ -46,9 +46,8 @@ pub(crate) struct Args {
     /// What writes a film: the libraries compiled in, or the installed ffmpeg, which takes any file name it knows
     #[arg(long, value_enum)]
     pub(crate) encoder: Option<FilmEncoder>,
-    /// Render on this server, as http://HOST:PORT, instead of here
-    #[arg(long, value_name = "URL", env = "LIPSYNC_SERVER")]
-    pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: remote::RemoteArgs,
 }
 
 /// `--format`.
@@ -72,8 +71,8 @@ pub(crate) enum FilmEncoder {
 /// Renders, and says what it took.
 pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
     let target = args.target()?;
-    let report = match &args.server {
-        Some(url) => remote::render(global, args, url, target, output)?,
+    let report = match &args.remote.server {
+        Some(url) => remote::render(global, args, url, &target, output)?,
         None => offline::run(global, args, target, output)?,
     };
     output.result(&report, || report.human())?;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::Args;
 use super::report::{FrameRow, Report, Stage, ms};
-use crate::audio::{AudioReader, SPEECH_RATE_HZ};
+use crate::audio::{AudioReader, FrameRate, SPEECH_RATE_HZ};
 use crate::cli::output::{OrHint as _, Output};
 use crate::cli::{self, Global};
 use crate::config::{self, Config};
@@ -22,6 +22,7 @@ use crate::film::{Clip, Film, FilmError, Target};
 use crate::inference::{self, Backend, BackendInfo};
 use crate::pipeline::clip::{ClipOptions, first_windows, render_clip};
 use crate::pipeline::loader::backend_options;
+use crate::pipeline::speech::SpeechFrame;
 use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, render_batch};
 
 /// Finished frames that may wait for the film's encoder.
@@ -102,7 +103,9 @@ pub(crate) fn render(config: &Config, job: &Job, output: &Output) -> anyhow::Res
     let studio = Studio::open(config, job, output)?;
     cli::block_on(cli::until_stopped(async {
         let film = studio.film(job, Some(sound))?;
-        let bar = studio.bar(&reader, output);
+        let bar = output.frames_bar(0);
+        let (samples, rate_hz) = (reader.expected_frames(), reader.format().rate_hz);
+        frames_bar(&bar, samples, rate_hz, studio.model.speech().rate);
         let started = Instant::now();
         let options = ClipOptions {
             start_index: job.start_frame,
@@ -142,13 +145,7 @@ fn render_one_batch(
 ) -> anyhow::Result<Report> {
     let (mut reader, sound) = (job.speech.open()?, job.speech.open()?);
     let studio = Studio::open(config, job, output)?;
-    let windows = first_windows(&studio.model, &mut reader, count)?;
-    if windows.len() < count {
-        let found = windows.len();
-        let error =
-            anyhow::anyhow!("the speech is too short: it makes {found} frames, not {count}");
-        return Err(error).or_hint(format!("ask for --batch {found}, or give longer speech"));
-    }
+    let windows = windows(&studio.model, &mut reader, count)?;
     cli::block_on(cli::until_stopped(async {
         let film = studio.film(job, Some(sound))?;
         let format = film.format();
@@ -177,6 +174,33 @@ fn render_one_batch(
         finish(writer).await?;
         Ok(report)
     }))
+}
+
+/// The windows of the speech's first `count` frames.
+pub(super) fn windows(
+    model: &LoadedModel,
+    reader: &mut AudioReader,
+    count: usize,
+) -> anyhow::Result<Vec<SpeechFrame>> {
+    let windows = first_windows(model, reader, count)?;
+    if windows.len() < count {
+        let found = windows.len();
+        let error =
+            anyhow::anyhow!("the speech is too short: it makes {found} frames, not {count}");
+        return Err(error).or_hint(format!("ask for --batch {found}, or give longer speech"));
+    }
+    Ok(windows)
+}
+
+/// Tells `bar` how many frames the speech will make, as far as its header tells.
+pub(super) fn frames_bar(bar: &ProgressBar, samples: Option<u64>, rate_hz: u32, rate: FrameRate) {
+    match samples {
+        Some(samples) => {
+            let samples = u128::from(samples) * u128::from(SPEECH_RATE_HZ);
+            bar.set_length(rate.frames_of_samples(samples.div_ceil(rate_hz.into()) as u64));
+        }
+        None => bar.unset_length(),
+    }
 }
 
 /// An opened model and what runs it.
@@ -225,20 +249,6 @@ impl Studio {
         job.target.create(clip, sound)
     }
 
-    /// A bar for the frames the speech will make, as far as its header tells.
-    fn bar(&self, reader: &AudioReader, output: &Output) -> ProgressBar {
-        let bar = output.frames_bar(0);
-        match reader.expected_frames() {
-            Some(samples) => {
-                let samples = u128::from(samples) * u128::from(SPEECH_RATE_HZ);
-                let samples = samples.div_ceil(reader.format().rate_hz.into());
-                bar.set_length(self.model.speech().rate.frames_of_samples(samples as u64));
-            }
-            None => bar.unset_length(),
-        }
-        bar
-    }
-
     /// A report without its times.
     fn report(&self, job: &Job) -> Report {
         let avatar = self.model.avatar();
@@ -257,6 +267,7 @@ impl Studio {
             realtime_factor: 0.0,
             stages: Vec::new(),
             frame_timings: Vec::new(),
+            server: None,
         }
     }
 }
@@ -294,9 +305,9 @@ fn introduce(info: &BackendInfo, output: &Output) {
 }
 
 /// A film on a thread of its own, and the channel to it: encoding a film overlaps with making its frames.
-type Writer = JoinHandle<Result<(Box<dyn Film>, Duration), FilmError>>;
+pub(super) type Writer = JoinHandle<Result<(Box<dyn Film>, Duration), FilmError>>;
 
-fn write_frames(mut film: Box<dyn Film>) -> (mpsc::Sender<Encoded>, Writer) {
+pub(super) fn write_frames(mut film: Box<dyn Film>) -> (mpsc::Sender<Encoded>, Writer) {
     let (sender, mut frames) = mpsc::channel::<Encoded>(FRAMES_AHEAD);
     let writer = tokio::task::spawn_blocking(move || {
         let mut busy = Duration::ZERO;
@@ -311,7 +322,7 @@ fn write_frames(mut film: Box<dyn Film>) -> (mpsc::Sender<Encoded>, Writer) {
 }
 
 /// Waits for the last frame and gives the film its name; tells how long writing took in all.
-async fn finish(writer: Writer) -> anyhow::Result<Duration> {
+pub(super) async fn finish(writer: Writer) -> anyhow::Result<Duration> {
     let (film, busy) = writer.await.context("writing the film failed")??;
     let started = Instant::now();
     tokio::task::spawn_blocking(move || film.finish())

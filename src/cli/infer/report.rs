@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::latency::Latency;
 use crate::cli::output::table;
 use crate::pipeline::{FrameTimings, RenderedFrame};
 
@@ -41,6 +42,47 @@ pub(crate) struct Report {
     /// What each frame took, for a batch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) frame_timings: Vec<FrameRow>,
+    /// What a server and the way to it took, if one made the frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<ServerSide>,
+}
+
+/// What a server and the way to it took.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ServerSide {
+    /// Mean time of a call at the server, from its arrival to its answer.
+    pub(crate) server_ms: f64,
+    /// From the first sound to the first frame's departure, for a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_frame_ms: Option<f64>,
+    /// From asking to having the answer, for batches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency: Option<Latency>,
+}
+
+impl ServerSide {
+    /// For people.
+    fn human(&self) -> String {
+        let server = self.server_ms;
+        if let Some(latency) = &self.latency {
+            let Latency {
+                calls,
+                p50_ms,
+                p90_ms,
+                p99_ms,
+                max_ms,
+            } = latency;
+            let plural = if *calls == 1 { "" } else { "s" };
+            return format!(
+                "{calls} call{plural}: {server:.1} ms at the server on average, here p50 {p50_ms:.1} ms, \
+                 p90 {p90_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms"
+            );
+        }
+        let first = self.first_frame_ms.unwrap_or_default();
+        format!(
+            "{server:.0} ms at the server; its first frame left {first:.0} ms after the first sound"
+        )
+    }
 }
 
 /// One stage.
@@ -128,6 +170,9 @@ impl Report {
             self.frame_table()
         };
         let _ = writeln!(text, "{table}");
+        if let Some(server) = &self.server {
+            let _ = writeln!(text, "{}", server.human());
+        }
         text
     }
 
