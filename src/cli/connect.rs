@@ -1,7 +1,7 @@
 //! Reaching a server: the options of every command that asks one.
 
 use crate::client::{Client, ClientError, ClientOptions, DEFAULT_PORT};
-use crate::config::Config;
+use crate::config::{self, Config};
 
 use super::Global;
 use super::output::OrHint as _;
@@ -71,5 +71,26 @@ pub(crate) fn explained<T>(result: Result<T, ClientError>) -> anyhow::Result<T> 
             None => Err(error.into()),
         },
         Ok(value) => Ok(value),
+    }
+}
+
+/// The result of a call about `model`; if the server does not know it, the hint names the one that was meant.
+///
+/// # Errors
+/// The call's.
+pub(crate) async fn about<T>(
+    client: &Client,
+    model: &str,
+    result: Result<T, ClientError>,
+) -> anyhow::Result<T> {
+    match result {
+        Err(error) if error.is_not_found() => match client.list().await {
+            Ok(models) => {
+                let ids = models.iter().map(|model| model.id.as_str());
+                Err(error).or_hint(config::model_hint(model, ids))
+            }
+            Err(_) => explained(Err(error)),
+        },
+        result => explained(result),
     }
 }

@@ -6,7 +6,7 @@ use indicatif::BinaryBytes;
 use serde::Serialize;
 
 use super::Global;
-use super::connect::{ServerArgs, explained};
+use super::connect::{ServerArgs, about, explained};
 use super::output::{Output, table};
 use crate::client::{Client, ClientError, LoadReport, ModelReport};
 
@@ -202,7 +202,7 @@ async fn change(
     }
     match failed {
         None => Ok(ExitCode::SUCCESS),
-        Some(error) if alone => explained(Err(error)),
+        Some(error) if alone => about(client, &models[0], Err(error)).await,
         Some(_) => Ok(ExitCode::FAILURE),
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
 use super::Global;
-use super::connect::{ServerArgs, explained};
+use super::connect::{ServerArgs, about};
 use super::models::status;
 use super::output::{Output, table};
 use crate::client::{Client, ClientError, Stats};
@@ -55,7 +55,8 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Resu
                 interrupted = tokio::signal::ctrl_c() => interrupted?,
             }
         } else {
-            let stats = explained(client.stats(model).await)?;
+            let stats = client.stats(model).await;
+            let stats = about(&client, model.unwrap_or_default(), stats).await?;
             let look = Look::new(&client, Ok(&stats), None);
             output.result(&look, || look.text())?;
         }
@@ -87,7 +88,9 @@ async fn watch(
             _ => None,
         };
         let look = match &answer {
-            Err(error) if !error.is_away() => return explained(answer.map(|_| ())),
+            Err(error) if !error.is_away() => {
+                return about(client, model.unwrap_or_default(), answer.map(|_| ())).await;
+            }
             answer => Look::new(client, answer.as_ref(), rates),
         };
         match &live {

@@ -41,7 +41,9 @@ impl BatchOrder {
         }
     }
 
-    pub(super) fn model(&self) -> &str {
+    /// Whose frames.
+    #[must_use]
+    pub fn model(&self) -> &str {
         &self.request.model_id
     }
 

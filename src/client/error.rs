@@ -152,6 +152,18 @@ impl ClientError {
         )
     }
 
+    /// Whether the server does not know what was asked about.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                kind: Refusal::NotFound,
+                ..
+            }
+        )
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -16,7 +16,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
 pub use batch::{BatchOrder, BatchReply};
-pub use error::ClientError;
+pub use error::{ClientError, Refusal};
 pub use reports::{Capacity, LoadReport, ModelFigures, ModelReport, ServerReport, Stats};
 pub use talk::{Talk, TalkEvent, TalkFrame, TalkInput, TalkOrder, TalkSummary};
 

@@ -110,11 +110,16 @@ impl Config {
     /// What to say to somebody who asked for a model that is not here: the name that was meant, or all of them.
     #[must_use]
     pub fn model_hint(&self, id: &str) -> String {
-        let ids = || self.models.iter().map(|model| model.id.as_str());
-        match reader::nearest(id, ids()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the models are: {}", ids().collect::<Vec<_>>().join(", ")),
-        }
+        model_hint(id, self.models.iter().map(|model| model.id.as_str()))
+    }
+}
+
+/// What to say to somebody who asked for a model `id` that is not among `models`: the name that was meant, or all.
+#[must_use]
+pub fn model_hint<'a>(id: &str, models: impl Iterator<Item = &'a str> + Clone) -> String {
+    match reader::nearest(id, models.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the models are: {}", models.collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::Args;
 use crate::cli::Global;
-use crate::cli::connect::{connect, explained};
+use crate::cli::connect::{about, connect, explained};
 use crate::cli::infer::offline;
 use crate::cli::output::{OrHint as _, Output};
 use crate::client::{BatchOrder, Client};
@@ -98,7 +98,8 @@ async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
     };
     // Its size is known once it is loaded; a batch does that, which callers without the right to load may ask for.
     let first = BatchOrder::new(&id, 0, &windows()[..1], &[], args.format.into());
-    explained(client.infer(&first).await)?;
+    let first = client.infer(&first).await;
+    about(&client, &id, first).await?;
     let stats = explained(client.stats(Some(&id)).await)?;
     let model = stats.models.into_iter().find(|model| model.id == id);
     let model = model.with_context(|| format!("the server does not tell about model {id}"))?;

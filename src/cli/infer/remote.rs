@@ -18,7 +18,7 @@ use super::Args;
 use super::offline::{self, finish, frames_bar, write_frames};
 use super::report::{Report, ServerSide, Stage, ms};
 use crate::audio::{AudioError, AudioReader, FrameRate};
-use crate::cli::connect::{TokenArgs, connect, explained};
+use crate::cli::connect::{TokenArgs, about, connect, explained};
 use crate::cli::latency::Latency;
 use crate::cli::output::{Output, usage};
 use crate::cli::{self, Global};
@@ -107,13 +107,15 @@ async fn talk(
     let samples = reader.expected_frames();
     let rate_hz = reader.format().rate_hz;
     let (inputs, sending) = send(reader);
-    let mut talk = explained(client.talk(&order, ReceiverStream::new(inputs)).await)?;
+    let talk = client.talk(&order, ReceiverStream::new(inputs)).await;
+    let mut talk = about(&client, &args.model, talk).await?;
+    let first = talk.next().await;
     let Some(TalkEvent::Started {
         fps,
         width,
         height,
         load,
-    }) = explained(talk.next().await)?
+    }) = about(&client, &args.model, first).await?
     else {
         anyhow::bail!(
             "the server at {} began the stream with a frame",
@@ -316,7 +318,8 @@ async fn ask(
     bar.set_message("calls");
     let calls = futures::stream::iter(0..args.repeat).map(async |number| {
         let asked = Instant::now();
-        let mut reply = explained(client.infer(order).await)?;
+        let reply = client.infer(order).await;
+        let mut reply = about(client, order.model(), reply).await?;
         if number > 0 {
             reply.frames.clear();
         }
