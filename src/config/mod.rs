@@ -138,6 +138,8 @@ pub struct Server {
     pub max_concurrent_requests: usize,
     /// `max_streams`: `Talk` streams open at once; more are refused with `RESOURCE_EXHAUSTED`.
     pub max_streams: usize,
+    /// `stream_audio_mb`: bytes of audio that a `Talk` stream may hold ahead of its frames.
+    pub stream_audio_bytes: usize,
     /// `tokens_file`: who may call; `None` is everybody.
     pub tokens_file: Option<PathBuf>,
     /// `request_timeout_seconds`: the longest a unary call may take when it brings no deadline of its own.

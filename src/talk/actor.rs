@@ -1,6 +1,5 @@
 //! What a stream needs of its avatar. The real one is a leased model; tests script another.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audio::{Lookahead, PcmFormat};
@@ -10,8 +9,8 @@ use crate::inference::InferenceError;
 use crate::pipeline::render::{RenderFault, render_idle};
 use crate::pipeline::speech::SpeechFrame;
 use crate::pipeline::{
-    FrameOrder, LoadedModel, RenderError, RenderedFrame, SpeechError, SpeechWindows, cpu,
-    render_frame,
+    FrameOrder, FrameTimings, LoadedModel, RenderError, RenderedFrame, SpeechError, SpeechWindows,
+    cpu, render_frame,
 };
 use crate::registry::Lease;
 
@@ -24,6 +23,15 @@ pub struct About {
     pub size: Size,
     /// How long the model took to load, if the stream caused or waited for that.
     pub load_time: Option<Duration>,
+}
+
+/// What happened on a stream, for the server's figures.
+#[derive(Clone, Copy, Debug)]
+pub enum Note<'a> {
+    /// A speech frame was made.
+    Frame(&'a FrameTimings),
+    /// The first frame of an utterance left, so long after its first audio came.
+    FirstFrame(Duration),
 }
 
 /// An avatar that listens and speaks.
@@ -65,6 +73,9 @@ pub trait Actor: Send + Sync + 'static {
         format: Format,
     ) -> impl Future<Output = Result<RenderedFrame, RenderError>> + Send;
 
+    /// Told of what the figures are made of.
+    fn note(&self, note: Note<'_>);
+
     /// Makes an idle frame: the background of frame `index` as it is.
     fn rest(
         &self,
@@ -74,14 +85,28 @@ pub trait Actor: Send + Sync + 'static {
 }
 
 /// A model for as long as it is leased.
-#[derive(Debug)]
-pub struct Leased(Arc<Lease<LoadedModel>>);
+pub struct Leased {
+    model: Lease<LoadedModel>,
+    noted: Box<dyn Fn(Note<'_>) + Send + Sync>,
+}
 
 impl Leased {
-    /// An actor that gives the lease back when it is dropped.
+    /// An actor that gives the lease back when it is dropped. `noted` is told of what happens.
     #[must_use]
-    pub fn new(lease: Lease<LoadedModel>) -> Self {
-        Self(Arc::new(lease))
+    pub fn new(
+        model: Lease<LoadedModel>,
+        noted: impl Fn(Note<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let noted = Box::new(noted);
+        Self { model, noted }
+    }
+}
+
+impl std::fmt::Debug for Leased {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leased")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,19 +118,19 @@ impl Actor for Leased {
 
     fn about(&self) -> About {
         About {
-            fps: self.0.avatar().fps(),
-            size: self.0.avatar().size(),
-            load_time: self.0.load_time(),
+            fps: self.model.avatar().fps(),
+            size: self.model.avatar().size(),
+            load_time: self.model.load_time(),
         }
     }
 
     fn frames_ahead(&self) -> usize {
-        let generator = self.0.generator();
+        let generator = self.model.generator();
         generator.stats().sessions * generator.max_batch() + cpu::cores()
     }
 
     fn listen(&self, pcm: PcmFormat, lookahead: Lookahead) -> Result<SpeechWindows, SpeechError> {
-        SpeechWindows::new(&self.0, pcm, lookahead)
+        SpeechWindows::new(&self.model, pcm, lookahead)
     }
 
     fn hear(
@@ -115,9 +140,9 @@ impl Actor for Leased {
         last: bool,
         out: &mut Vec<SpeechFrame>,
     ) -> Result<(), SpeechError> {
-        ears.push(&self.0, samples, out)?;
+        ears.push(&self.model, samples, out)?;
         if last {
-            ears.finish(&self.0, out)?;
+            ears.finish(&self.model, out)?;
         }
         Ok(())
     }
@@ -128,14 +153,15 @@ impl Actor for Leased {
 
     async fn speak(&self, order: FrameOrder, format: Format) -> Result<RenderedFrame, RenderError> {
         loop {
-            match render_frame(&self.0, order.clone(), format).await {
+            match render_frame(&self.model, order.clone(), format).await {
                 // A request is refused then; a stream waits its turn, until the frame's deadline.
                 Err(RenderError {
                     source: RenderFault::Inference(InferenceError::QueueFull { .. }),
                     ..
                 }) => tokio::time::sleep(QUEUE_RETRY).await,
                 Ok(frame) => {
-                    self.0.record(1, frame.timings.inference);
+                    self.model.record(1, frame.timings.inference);
+                    self.note(Note::Frame(&frame.timings));
                     return Ok(frame);
                 }
                 Err(error) => return Err(error),
@@ -143,7 +169,11 @@ impl Actor for Leased {
         }
     }
 
+    fn note(&self, note: Note<'_>) {
+        (self.noted)(note);
+    }
+
     async fn rest(&self, index: u64, format: Format) -> Result<RenderedFrame, RenderError> {
-        render_idle(&self.0, index, format).await
+        render_idle(&self.model, index, format).await
     }
 }

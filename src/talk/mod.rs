@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use actor::{About, Actor, Leased};
+pub use actor::{About, Actor, Leased, Note};
 pub use pcm::SampleFormat;
 pub use session::talk;
 
@@ -158,7 +158,7 @@ pub struct Summary {
     pub skipped_frames: u64,
     /// Time in each stage, summed over the speech frames.
     pub timings: FrameTimings,
-    /// From the first audio's arrival to the departure of the first speech frame.
+    /// From the first audio's arrival to the departure of the first speech frame, of the first utterance shown.
     pub first_frame: Option<Duration>,
     /// From start to end.
     pub elapsed: Duration,

@@ -12,7 +12,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::actor::Actor;
+use super::actor::{Actor, Note};
 use super::inbox::{Inbox, Piece};
 use super::pace::{Clock, Pace, Place};
 use super::pcm::PcmDecoder;
@@ -171,7 +171,10 @@ struct Session<A: Actor> {
     /// The utterance that is shown, and its frames so far.
     shown: Progress,
 
-    first_audio: Option<Instant>,
+    /// When the utterances that were not shown yet began to come in.
+    begun: VecDeque<(u64, Instant)>,
+    /// When the last utterance was over.
+    quiet_since: Instant,
     summary: Summary,
     over: bool,
 }
@@ -208,7 +211,8 @@ impl<A: Actor> Session<A> {
             idle: None,
             marks: VecDeque::from([Event::Started(about)]),
             shown: Progress::default(),
-            first_audio: None,
+            begun: VecDeque::new(),
+            quiet_since: started,
             summary: Summary::default(),
             over: false,
             actor,
@@ -226,19 +230,22 @@ impl<A: Actor> Session<A> {
     fn take(&mut self, input: Input, now: Instant) {
         match input {
             Input::Audio(audio) => {
-                if !audio.is_empty() {
-                    self.first_audio.get_or_insert(now);
+                let utterance = self.inbox.utterance();
+                let known = self.begun.back().is_some_and(|last| last.0 == utterance);
+                if !audio.is_empty() && !known && !self.inbox.is_open() {
+                    self.begun.push_back((utterance, now));
                 }
                 self.inbox.audio(audio, now);
             }
             Input::EndOfSpeech => self.inbox.end(now),
-            Input::Interrupt => self.interrupt(),
+            Input::Interrupt => self.interrupt(now),
         }
     }
 
     /// Drops everything that was not sent.
-    fn interrupt(&mut self) {
+    fn interrupt(&mut self, now: Instant) {
         self.drop_speech();
+        self.quiet_since = now;
         self.marks.push_back(Event::Interrupted(self.shown));
         self.shown = Progress {
             utterance: self.wanted,
@@ -255,6 +262,7 @@ impl<A: Actor> Session<A> {
             self.actor.forget(&mut ears.windows);
         }
         self.windows.clear();
+        self.begun.clear();
         self.making.clear();
         self.stage.clear();
         self.free = self.slot;
@@ -427,7 +435,7 @@ impl<A: Actor> Session<A> {
         while self.slot < current {
             if self.stage.at_end() {
                 // Said before any later frame, however late.
-                self.end_utterance();
+                self.end_utterance(now);
                 continue;
             }
             if self.stage.next_slot() == Some(self.slot) {
@@ -508,7 +516,7 @@ impl<A: Actor> Session<A> {
             return None;
         }
         if self.stage.at_end() {
-            self.end_utterance();
+            self.end_utterance(now);
             return self.marks.pop_front();
         }
         if self.pace.is_none() || self.stage.next_slot() == Some(self.slot) {
@@ -543,8 +551,16 @@ impl<A: Actor> Session<A> {
         };
         self.summary.speech_frames += 1;
         self.summary.timings += picture.timings;
-        if let (None, Some(audio)) = (self.summary.first_frame, self.first_audio) {
-            self.summary.first_frame = Some(now - audio);
+        while let Some((begun, since)) = self.begun.front().copied()
+            && begun <= utterance
+        {
+            self.begun.pop_front();
+            if begun == utterance {
+                // An utterance that waited for the one before it is not slow.
+                let took = now - since.max(self.quiet_since);
+                self.summary.first_frame.get_or_insert(took);
+                self.actor.note(Note::FirstFrame(took));
+            }
         }
         self.frame(slot, Kind::Speech { utterance, frame }, picture)
     }
@@ -565,8 +581,9 @@ impl<A: Actor> Session<A> {
     }
 
     /// Moves the end of an utterance from the stage to the marks.
-    fn end_utterance(&mut self) {
+    fn end_utterance(&mut self, now: Instant) {
         if let Some(Cue::End { utterance, frames }) = self.stage.pop() {
+            self.quiet_since = now;
             self.summary.utterances += 1;
             self.marks
                 .push_back(Event::UtteranceEnd(Progress { utterance, frames }));

@@ -31,6 +31,7 @@ struct Scripted {
     busy: AtomicUsize,
     busy_max: AtomicUsize,
     made: AtomicUsize,
+    first_frames: Mutex<Vec<Duration>>,
 }
 
 struct Actor(Arc<Scripted>);
@@ -126,6 +127,12 @@ impl super::Actor for Actor {
         }
         self.0.made.fetch_add(1, Ordering::SeqCst);
         Ok(picture(order.index))
+    }
+
+    fn note(&self, note: Note<'_>) {
+        if let Note::FirstFrame(took) = note {
+            self.0.first_frames.lock().unwrap().push(took);
+        }
     }
 
     async fn rest(&self, index: u64, _: Format) -> Result<RenderedFrame, RenderError> {
@@ -663,4 +670,31 @@ async fn a_malformed_input_ends_the_stream() {
     inputs.send(Err(bad)).await.unwrap();
     let (_, ending) = stream.rest().await;
     assert!(matches!(ending, Err(TalkError::Input(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_frame_of_every_utterance_is_timed() {
+    let mut stream = start(true, 0);
+    stream.started().await;
+    for pause in [0, 500] {
+        sleep(Duration::from_millis(pause)).await;
+        stream.say(3).await;
+        stream.send(Input::EndOfSpeech).await;
+        let reader = &mut stream;
+        while !matches!(reader.event().await, Event::UtteranceEnd(_)) {}
+    }
+    // One that follows at once has waited for nothing but its own making.
+    for _ in 0..2 {
+        stream.say(20).await;
+        stream.send(Input::EndOfSpeech).await;
+    }
+    let avatar = Arc::clone(&stream.avatar);
+    let (events, _) = stream.rest().await;
+    let times = avatar.first_frames.lock().unwrap().clone();
+    assert_eq!(times.len(), 4);
+    assert!(
+        times.iter().all(|time| *time <= Duration::from_millis(160)),
+        "{times:?}"
+    );
+    assert_eq!(summary(&events).first_frame, Some(times[0]));
 }

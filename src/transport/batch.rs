@@ -163,7 +163,7 @@ fn non_finite(floats: &Floats) -> Option<String> {
 }
 
 /// Refuses a start past the end of a `clamp` sequence, before the model is loaded for it.
-async fn check_start(
+pub(super) async fn check_start(
     state: &ServerState,
     spec: &ModelSpec<config::Model>,
     start: u64,
@@ -187,7 +187,7 @@ async fn check_start(
 }
 
 /// Whether the sequence has a frame `start`.
-fn in_range(sequence: Sequence, frames: usize, start: u64) -> Result<(), Failure> {
+pub(super) fn in_range(sequence: Sequence, frames: usize, start: u64) -> Result<(), Failure> {
     match sequence.end(frames) {
         Some(end) if start >= end => Err(Failure::PastEnd { start, frames }),
         _ => Ok(()),

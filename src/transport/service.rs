@@ -151,7 +151,7 @@ impl LipSync for Service {
         request: Request<Streaming<wire::TalkRequest>>,
     ) -> Result<Response<Self::TalkStream>, Status> {
         let (call, requests) = unpack(request);
-        talk::talk(Arc::clone(&self.state), call, requests).await
+        Ok(talk::talk(Arc::clone(&self.state), call, requests))
     }
 
     async fn get_server_info(
@@ -195,7 +195,7 @@ fn answer<R: InBand>(call: &Call, result: Result<R, Failure>) -> Result<Response
 }
 
 /// What the operator should know, with all details. Broken loads were logged by the registry.
-fn log(failure: &Failure) {
+pub(super) fn log(failure: &Failure) {
     match failure {
         Failure::Render(error) if failure.is_in_band() => {
             tracing::warn!(%error, reason = failure.reason(), "call failed");

@@ -10,9 +10,9 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use super::auth::Rights;
 use super::reload::ReloadError;
 use crate::inference::InferenceError;
-use crate::pipeline::RenderError;
 use crate::pipeline::cpu::Panicked;
 use crate::pipeline::render::RenderFault;
+use crate::pipeline::{RenderError, SpeechError};
 use crate::registry::RegistryError;
 
 /// The domain of `google.rpc.ErrorInfo`.
@@ -51,6 +51,9 @@ pub enum Failure {
     /// A frame could not be made.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// Speech could not be turned into windows.
+    #[error(transparent)]
+    Speech(#[from] SpeechError),
     /// A step of the request itself panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
@@ -172,6 +175,9 @@ impl Failure {
                 }
                 _ => self.to_string(),
             },
+            Self::Speech(SpeechError::Inference(_)) => {
+                "the audio encoder failed, see the server's log".to_owned()
+            }
             Self::Reload { model, .. } => format!(
                 "unknown model {model:?}, and the configuration cannot be read again: see the server's log"
             ),
@@ -210,6 +216,10 @@ impl Failure {
             Self::PastEnd { .. } => Verdict::new(Code::OutOfRange, "PAST_THE_END"),
             Self::Registry(error) => registry_verdict(error),
             Self::Render(RenderError { source, .. }) => render_verdict(source),
+            Self::Speech(SpeechError::NoEncoder { .. }) => {
+                Verdict::new(Code::FailedPrecondition, "NO_AUDIO_ENCODER")
+            }
+            Self::Speech(_) => Verdict::new(Code::Internal, "INFERENCE_FAILED"),
             Self::Panicked(_) => Verdict::new(Code::Internal, "INTERNAL"),
             Self::Reload { .. } => Verdict::new(Code::FailedPrecondition, "BROKEN_CONFIGURATION"),
             Self::Unauthenticated(_) => {

@@ -111,6 +111,12 @@ fn server(mut s: Section<'_, '_>, base: &Path) -> Server {
                 "who may call: lines of `user NAME TOKEN` or `admin NAME TOKEN`",
             )
             .map(|path| resolve(base, path)),
+        stream_audio_bytes: (s.number(
+            "stream_audio_mb",
+            4.0,
+            0.0625..=1024.0,
+            "audio that a Talk stream may hold ahead of its frames; a client that is faster is no longer read from",
+        ) * MIB as f64) as usize,
         request_timeout: unless_zero(s.seconds(
             "request_timeout_seconds",
             120.0,
