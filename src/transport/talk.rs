@@ -82,7 +82,9 @@ async fn serve(
         Ok(Ok(None)) => return Err(no_start("the stream ended without it")),
         Ok(Err(status)) => match input_error(&status) {
             InputError::Gone => return Ok(Ending::Gone),
-            malformed => return Err(TalkError::from(malformed).into()),
+            malformed @ InputError::Malformed { .. } => {
+                return Err(TalkError::from(malformed).into());
+            }
         },
     };
     converse(state, &start, call.deadline, requests.map(input), events).await
