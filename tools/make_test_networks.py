@@ -2,6 +2,8 @@
 """Makes the small networks of the tests, tests/golden/networks/*.onnx, and the engines' probe.
 
 Needs the `onnx` package; run it from the repository's root. The files are committed: this is how they came to be.
+With `--unet`, which needs torch and onnxruntime too, it makes the U-Net of tools/make_full_size_network.py with 2 to 32
+channels, and the same in INT8.
 
 The valid generator is `output = sigmoid(conv3x3(input) + upsample(conv1x1(audio)))`, so that a wrong channel order,
 batch order or input shows in every pixel. The others are the same with one thing wrong.
@@ -9,6 +11,7 @@ batch order or input shows in every pixel. The others are the same with one thin
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 import onnx
@@ -149,8 +152,44 @@ def expected(path):
     )
 
 
+def unet(path, quantised):
+    """A generator with skip connections, and the same with bytes between its operators."""
+    import torch
+    from make_full_size_network import Generator, export, settle
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.frames = iter(range(4))
+
+        def get_next(self):
+            frame = next(self.frames, None)
+            if frame is None:
+                return None
+            return {"input": noise((1, 6, 320, 320), frame), "audio": noise((1, 32, 16, 16), 9 + frame)}
+
+    torch.manual_seed(1)
+    inputs = (torch.rand(1, 6, 320, 320), torch.randn(1, 32, 16, 16))
+    network = Generator([2, 4, 8, 16, 32])
+    settle(network, torch.rand(2, 6, 320, 320), torch.randn(2, 32, 16, 16))
+    export(network, path, inputs, ["input", "audio"], "output")
+    quantize_static(
+        path,
+        quantised,
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    print(f"{quantised} {quantised.stat().st_size} bytes")
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
+    if sys.argv[1:] == ["--unet"]:
+        unet(OUT / "unet.onnx", OUT / "unet_int8.onnx")
+        return
     generator(OUT / "generator.onnx")
     generator(OUT / "generator_fixed_batch.onnx", n=1)
     generator(OUT / "generator_wrong_name.onnx", visual="image")

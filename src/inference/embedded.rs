@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rten::{Dimension, Model, ModelOptions, NodeId, RunOptions, ThreadPool, ValueView};
-use rten_tensor::AsView as _;
+use rten::{Dimension, Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueView};
+use rten_tensor::{AsView as _, Layout as _};
 
 use super::backend::{BackendInfo, ExecutionProvider};
 use super::network::{self, Fingerprint, Port, Role};
+use super::split;
+use super::tensor::{DataView, Sink, View};
 use super::{
     AudioEncoder, Backend, Batch, Cancel, FEATURE_LEN, Generator, GeneratorNetwork, InferenceError,
     MEL_WINDOW_LEN, SessionOptions,
@@ -63,7 +65,14 @@ impl Backend for Embedded {
         options: &SessionOptions,
     ) -> Result<Arc<dyn GeneratorNetwork>, InferenceError> {
         let network = Network::open(path, options, &network::GENERATOR)?;
-        Ok(Arc::new(network))
+        let Some(limit) = options.visual_cache else {
+            return Ok(Arc::new(network));
+        };
+        let opener = Opener {
+            path: path.to_path_buf(),
+            intra_threads: network.intra_threads,
+        };
+        Ok(split::open(Arc::new(network), opener, limit))
     }
 
     fn open_audio_encoder(
@@ -101,6 +110,7 @@ impl Network {
             model: Arc::clone(&self.model),
             pool: Arc::new(ThreadPool::with_num_threads(self.intra_threads)),
             path: self.path.clone(),
+            intra_threads: self.intra_threads,
         }
     }
 }
@@ -120,23 +130,48 @@ impl GeneratorNetwork for Network {
     }
 }
 
+/// All it takes to open the parts of a network.
+#[derive(Debug)]
+struct Opener {
+    path: PathBuf,
+    intra_threads: usize,
+}
+
+impl split::Engine for Opener {
+    type Part = Running;
+
+    fn open_part(&self, model: Vec<u8>) -> Result<Running, InferenceError> {
+        let model =
+            ModelOptions::with_all_ops()
+                .load(model)
+                .map_err(|error| InferenceError::Load {
+                    path: self.path.clone(),
+                    engine: NAME,
+                    reason: error.to_string(),
+                })?;
+        let network = Network {
+            model: Arc::new(model),
+            path: self.path.clone(),
+            intra_threads: self.intra_threads,
+        };
+        Ok(network.session())
+    }
+}
+
 /// The shared network with threads of its own.
 struct Running {
     model: Arc<Model>,
     pool: Arc<ThreadPool>,
     path: PathBuf,
+    intra_threads: usize,
 }
 
-/// An input: its name, its shape, the floats.
-type Input<'a> = (&'static str, &'static [usize], &'a [f32]);
-
 impl Running {
-    /// One run of one frame. The inputs are read where they are; the output is copied once.
+    /// One run of one frame. The inputs are read where they are; the outputs are copied once.
     fn run_once(
         &self,
-        inputs: &[Input<'_>],
-        output_name: &str,
-        output: &mut [f32],
+        inputs: &[(&str, View<'_>)],
+        outputs: &mut [(&str, Sink<'_>)],
     ) -> Result<(), InferenceError> {
         let failed = |reason: String| InferenceError::Run {
             path: self.path.clone(),
@@ -144,22 +179,83 @@ impl Running {
         };
         let node = |name: &str| self.model.node_id(name).map_err(|e| failed(e.to_string()));
         let mut values = Vec::with_capacity(inputs.len());
-        for &(name, shape, floats) in inputs {
-            let view = ValueView::from_shape(shape, floats).map_err(|e| failed(e.to_string()))?;
-            values.push((node(name)?, view.into()));
+        for &(name, view) in inputs {
+            values.push((node(name)?, value(view).map_err(failed)?.into()));
+        }
+        let mut wanted = Vec::with_capacity(outputs.len());
+        for (name, _) in &*outputs {
+            wanted.push(node(name)?);
         }
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.pool)));
-        let [value] = self
+        let found = self
             .model
-            .run_n(values, [node(output_name)?], Some(options))
+            .run(values, &wanted, Some(options))
             .map_err(|e| failed(e.to_string()))?;
-        let tensor = value
-            .into_tensor::<f32>()
-            .ok_or_else(|| failed(format!("{output_name:?} is not a tensor of f32")))?;
-        let floats = tensor.to_slice();
-        network::check_length("the network's output", floats.len(), output.len())?;
-        output.copy_from_slice(&floats);
+        for ((name, sink), value) in outputs.iter_mut().zip(found) {
+            match value {
+                Value::FloatTensor(tensor) => {
+                    let shape: Vec<usize> = tensor.shape().into();
+                    sink.fill(View::floats(&shape, &tensor.to_slice()))?;
+                }
+                Value::UInt8Tensor(tensor) => {
+                    let shape: Vec<usize> = tensor.shape().into();
+                    let data = DataView::U8(&tensor.to_slice());
+                    sink.fill(View {
+                        shape: &shape,
+                        data,
+                    })?;
+                }
+                Value::Int8Tensor(tensor) => {
+                    let shape: Vec<usize> = tensor.shape().into();
+                    let data = DataView::I8(&tensor.to_slice());
+                    sink.fill(View {
+                        shape: &shape,
+                        data,
+                    })?;
+                }
+                _ => {
+                    return Err(failed(format!(
+                        "{name:?} is not a tensor of floats or bytes"
+                    )));
+                }
+            }
+        }
         Ok(())
+    }
+}
+
+/// A tensor as rten wants it, read where it is.
+fn value(view: View<'_>) -> Result<ValueView<'_>, String> {
+    match view.data {
+        DataView::F32(floats) => {
+            ValueView::from_shape(view.shape, floats).map_err(|e| e.to_string())
+        }
+        DataView::U8(bytes) => ValueView::from_shape(view.shape, bytes).map_err(|e| e.to_string()),
+        DataView::I8(bytes) => ValueView::from_shape(view.shape, bytes).map_err(|e| e.to_string()),
+    }
+}
+
+impl split::Part for Running {
+    /// rten cannot be stopped part way: the flag is looked at before.
+    fn run(
+        &mut self,
+        inputs: &[(&str, View<'_>)],
+        outputs: &mut [(&str, Sink<'_>)],
+        cancel: &Cancel,
+    ) -> Result<(), InferenceError> {
+        if cancel.is_cancelled() {
+            return Err(InferenceError::Cancelled);
+        }
+        self.run_once(inputs, outputs)
+    }
+
+    fn share(&self) -> Option<Self> {
+        Some(Self {
+            model: Arc::clone(&self.model),
+            pool: Arc::new(ThreadPool::with_num_threads(self.intra_threads)),
+            path: self.path.clone(),
+            intra_threads: self.intra_threads,
+        })
     }
 }
 
@@ -175,11 +271,11 @@ impl Generator for Running {
             if cancel.is_cancelled() {
                 return Err(InferenceError::Cancelled);
             }
-            let inputs: [Input<'_>; 2] = [
-                ("input", &[1, 6, 320, 320], frame.visual),
-                ("audio", &[1, 32, 16, 16], frame.audio),
+            let inputs = [
+                ("input", View::floats(&[1, 6, 320, 320], frame.visual)),
+                ("audio", View::floats(&[1, 32, 16, 16], frame.audio)),
             ];
-            self.run_once(&inputs, "output", output)?;
+            self.run_once(&inputs, &mut [("output", Sink::Floats(output))])?;
         }
         Ok(())
     }
@@ -198,7 +294,8 @@ impl AudioEncoder for Running {
             .chunks(MEL_WINDOW_LEN)
             .zip(output.chunks_mut(FEATURE_LEN));
         for (mel, output) in parts {
-            self.run_once(&[("mel", &[1, 1, 80, 16], mel)], "emb", output)?;
+            let outputs = &mut [("emb", Sink::Floats(output))];
+            self.run_once(&[("mel", View::floats(&[1, 1, 80, 16], mel))], outputs)?;
         }
         Ok(())
     }

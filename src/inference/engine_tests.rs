@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::*;
 
-fn network(name: &str) -> PathBuf {
+pub(super) fn network(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/networks")
         .join(name)
@@ -37,7 +37,7 @@ fn onnxruntime() -> Option<Arc<dyn Backend>> {
 }
 
 /// The engines that are here.
-fn engines() -> Vec<Arc<dyn Backend>> {
+pub(super) fn engines() -> Vec<Arc<dyn Backend>> {
     [Some(embedded()), onnxruntime()]
         .into_iter()
         .flatten()
@@ -45,7 +45,7 @@ fn engines() -> Vec<Arc<dyn Backend>> {
 }
 
 /// Floats in `[0,1)` that look like noise.
-fn noise(len: usize, mut seed: u32) -> Vec<f32> {
+pub(super) fn noise(len: usize, mut seed: u32) -> Vec<f32> {
     (0..len)
         .map(|_| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -65,6 +65,7 @@ fn generate(backend: &dyn Backend, path: &Path, frames: usize) -> Vec<f32> {
         frames,
         visual: &visual,
         audio: &audio,
+        backgrounds: &[],
     };
     network
         .open_session()
@@ -75,7 +76,7 @@ fn generate(backend: &dyn Backend, path: &Path, frames: usize) -> Vec<f32> {
 }
 
 #[track_caller]
-fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
+pub(super) fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len());
     let worst = a
         .iter()
@@ -250,6 +251,7 @@ fn a_cancelled_run_leaves_the_session_usable() {
             frames: 1,
             visual: &visual,
             audio: &audio,
+            backgrounds: &[],
         };
         let mut output = vec![0.0; PREDICTION_LEN];
         let cancel = Cancel::new();
@@ -290,6 +292,7 @@ fn wrong_lengths_are_refused() {
             frames: 1,
             visual: &[0.0; 6],
             audio: &noise(AUDIO_LEN, 2),
+            backgrounds: &[],
         };
         let error = session
             .run(&batch, &mut vec![0.0; PREDICTION_LEN], &Cancel::new())

@@ -13,6 +13,9 @@
 //!                               └── Workers: queue ──> N threads, a session each ──> Prediction
 //! ```
 //!
+//! With [`SessionOptions::visual_cache`] the network is cut in three, and what depends on the background alone is
+//! computed once a background (`split`).
+//!
 //! Values are not inspected here: a prediction may hold NaN, and the compositor refuses it.
 
 use std::fmt::Debug;
@@ -30,6 +33,8 @@ pub(crate) mod fake;
 mod library;
 mod network;
 mod onnxruntime;
+mod split;
+mod tensor;
 mod worker;
 
 pub use backend::{
@@ -37,6 +42,7 @@ pub use backend::{
 };
 pub use cancel::Cancel;
 pub use error::InferenceError;
+pub use split::{VisualCacheLimit, VisualCacheStats};
 pub use worker::{
     FrameInput, Prediction, Ticket, WorkerOptions, WorkerStats, Workers, WorkersWatch,
 };
@@ -122,6 +128,11 @@ pub trait GeneratorNetwork: Send + Sync + Debug {
     /// # Errors
     /// When the engine cannot make one more, or the file has changed since it was opened.
     fn open_session(&self) -> Result<Box<dyn Generator>, InferenceError>;
+
+    /// What it keeps of each background; `None` if it runs whole.
+    fn visual_cache(&self) -> Option<VisualCacheStats> {
+        None
+    }
 }
 
 /// One session of a generator, owned by one thread.
@@ -163,6 +174,8 @@ pub struct Batch<'a> {
     pub visual: &'a [f32],
     /// `[frames,32,16,16]`.
     pub audio: &'a [f32],
+    /// Which of the avatar's backgrounds each visual tensor was made from; `None`, or nothing at all, if nobody knows.
+    pub backgrounds: &'a [Option<usize>],
 }
 
 impl<'a> Batch<'a> {
@@ -192,12 +205,18 @@ impl<'a> Batch<'a> {
             .chunks(frames_max * VISUAL_LEN)
             .zip(self.audio.chunks(frames_max * AUDIO_LEN))
             .zip(output.chunks_mut(frames_max * PREDICTION_LEN))
-            .map(|((visual, audio), output)| {
+            .enumerate()
+            .map(move |(run, ((visual, audio), output))| {
                 let frames = visual.len() / VISUAL_LEN;
+                let first = run * frames_max;
                 let batch = Batch {
                     frames,
                     visual,
                     audio,
+                    backgrounds: self
+                        .backgrounds
+                        .get(first..first + frames)
+                        .unwrap_or_default(),
                 };
                 (batch, output)
             })
@@ -214,6 +233,8 @@ pub struct SessionOptions {
     pub spinning: bool,
     /// Whether the session keeps the memory of a run for the next one.
     pub arena: bool,
+    /// Cuts a generator to keep what depends on the background alone; `None` runs it whole.
+    pub visual_cache: Option<VisualCacheLimit>,
 }
 
 impl Default for SessionOptions {
@@ -222,6 +243,7 @@ impl Default for SessionOptions {
             intra_threads: 1,
             spinning: false,
             arena: true,
+            visual_cache: None,
         }
     }
 }

@@ -7,14 +7,15 @@ use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider as _};
 use ort::logging::LogLevel;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, Session};
-use ort::value::{Outlet, TensorRef, ValueType};
+use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::value::{DynValue, Outlet, Shape, TensorElementType, TensorRef, ValueType};
 
 use super::backend::{BackendInfo, BackendOptions, ExecutionProvider, SkippedProvider};
 use super::network::{self, Fingerprint, Port, Role};
+use super::tensor::{DataView, Sink, View};
 use super::{
-    AUDIO_LEN, AudioEncoder, Backend, Batch, Cancel, FEATURE_LEN, Generator, GeneratorNetwork,
-    InferenceError, MEL_WINDOW_LEN, SessionOptions, library,
+    AudioEncoder, Backend, Batch, Cancel, FEATURE_LEN, Generator, GeneratorNetwork, InferenceError,
+    MEL_WINDOW_LEN, ROI_SIDE, SessionOptions, library, split,
 };
 
 /// The engine's name in messages.
@@ -81,11 +82,13 @@ impl OnnxRuntime {
     ) -> Result<Network, InferenceError> {
         let fingerprint = Fingerprint::of(path)?;
         let network = Network {
-            path: path.to_path_buf(),
+            opener: Opener {
+                path: path.to_path_buf(),
+                environment: self.environment.clone(),
+                providers: self.info.providers.clone(),
+                options: options.clone(),
+            },
             fingerprint,
-            environment: self.environment.clone(),
-            providers: self.info.providers.clone(),
-            options: options.clone(),
             max_batch: 1,
             first: Mutex::new(None),
         };
@@ -110,7 +113,16 @@ impl Backend for OnnxRuntime {
         options: &SessionOptions,
     ) -> Result<Arc<dyn GeneratorNetwork>, InferenceError> {
         let network = self.open_network(path, options, &network::GENERATOR)?;
-        Ok(Arc::new(network))
+        let opener = network.opener.clone();
+        let network = Arc::new(network);
+        let Some(limit) = options.visual_cache else {
+            return Ok(network);
+        };
+        if self.info.providers != [ExecutionProvider::Cpu] {
+            tracing::warn!("visual_cache_mb has no effect: it serves networks on the CPU");
+            return Ok(network);
+        }
+        Ok(split::open(network, opener, limit))
     }
 
     fn open_audio_encoder(
@@ -119,18 +131,48 @@ impl Backend for OnnxRuntime {
         options: &SessionOptions,
     ) -> Result<Box<dyn AudioEncoder>, InferenceError> {
         let network = self.open_network(path, options, &network::AUDIO_ENCODER)?;
-        Ok(Box::new(Running::new(&network)?))
+        Ok(Box::new(network.running()?))
     }
 }
 
-/// A checked network, and all it takes to open a session of it.
-#[derive(Debug)]
-struct Network {
+/// All it takes to open sessions of a network or of its parts.
+#[derive(Clone, Debug)]
+struct Opener {
     path: PathBuf,
-    fingerprint: Fingerprint,
     environment: Environment,
     providers: Vec<ExecutionProvider>,
     options: SessionOptions,
+}
+
+impl Opener {
+    fn open(
+        &self,
+        commit: impl FnOnce(&mut SessionBuilder) -> ort::Result<Session>,
+    ) -> Result<Session, InferenceError> {
+        builder(&self.environment, &self.providers, &self.options)
+            .and_then(|mut builder| commit(&mut builder).map_err(|e| message(&e)))
+            .map_err(|reason| InferenceError::Load {
+                path: self.path.clone(),
+                engine: NAME,
+                reason,
+            })
+    }
+}
+
+impl split::Engine for Opener {
+    type Part = Running;
+
+    fn open_part(&self, model: Vec<u8>) -> Result<Running, InferenceError> {
+        let session = self.open(|builder| builder.commit_from_memory(&model))?;
+        Running::new(session, self.path.clone(), 1)
+    }
+}
+
+/// A checked network.
+#[derive(Debug)]
+struct Network {
+    opener: Opener,
+    fingerprint: Fingerprint,
     max_batch: usize,
     /// The session that was opened for the check, until somebody takes it.
     first: Mutex<Option<Session>>,
@@ -150,24 +192,19 @@ impl Network {
     }
 
     fn new_session(&self) -> Result<Session, InferenceError> {
-        self.fingerprint.still_of(&self.path)?;
-        builder(&self.environment, &self.providers, &self.options)
-            .and_then(|mut builder| {
-                builder
-                    .commit_from_file(&self.path)
-                    .map_err(|e| message(&e))
-            })
-            .map_err(|reason| InferenceError::Load {
-                path: self.path.clone(),
-                engine: NAME,
-                reason,
-            })
+        let path = &self.opener.path;
+        self.fingerprint.still_of(path)?;
+        self.opener.open(|builder| builder.commit_from_file(path))
+    }
+
+    fn running(&self) -> Result<Running, InferenceError> {
+        Running::new(self.session()?, self.opener.path.clone(), self.max_batch)
     }
 }
 
 impl GeneratorNetwork for Network {
     fn path(&self) -> &Path {
-        &self.path
+        &self.opener.path
     }
 
     fn max_batch(&self) -> usize {
@@ -175,7 +212,7 @@ impl GeneratorNetwork for Network {
     }
 
     fn open_session(&self) -> Result<Box<dyn Generator>, InferenceError> {
-        Ok(Box::new(Running::new(self)?))
+        Ok(Box::new(self.running()?))
     }
 }
 
@@ -188,31 +225,26 @@ struct Running {
     options: Arc<RunOptions>,
 }
 
-/// An input: its name, the shape of one frame, the floats.
-type Input<'a> = (&'static str, &'static [usize], &'a [f32]);
-
 impl Running {
-    fn new(network: &Network) -> Result<Self, InferenceError> {
+    fn new(session: Session, path: PathBuf, max_batch: usize) -> Result<Self, InferenceError> {
         let options = RunOptions::new().map_err(|error| InferenceError::Engine {
             engine: NAME,
             reason: message(&error),
         })?;
         Ok(Self {
-            session: network.session()?,
-            path: network.path.clone(),
-            max_batch: network.max_batch,
+            session,
+            path,
+            max_batch,
             options: Arc::new(options),
         })
     }
 
-    /// One run. The inputs are read where they are; the output is copied once, out of the session's memory, as
+    /// One run. The inputs are read where they are; the outputs are copied once, out of the session's memory, as
     /// `ort` cannot bind a borrowed output.
-    fn run_once<const N: usize>(
+    fn run_once(
         &mut self,
-        inputs: [Input<'_>; N],
-        output_name: &str,
-        output: &mut [f32],
-        frames: usize,
+        inputs: &[(&str, View<'_>)],
+        outputs: &mut [(&str, Sink<'_>)],
         cancel: &Cancel,
     ) -> Result<(), InferenceError> {
         let options = Arc::clone(&self.options);
@@ -224,23 +256,20 @@ impl Running {
         };
         let session = &mut self.session;
         let result = cancel.while_running(hook, || {
-            let mut values = Vec::with_capacity(N);
-            for (name, shape, floats) in inputs {
-                let shape: Vec<usize> = std::iter::once(frames)
-                    .chain(shape.iter().copied())
-                    .collect();
-                values.push((name, TensorRef::from_array_view((shape, floats))?));
+            let mut values = Vec::with_capacity(inputs.len());
+            for &(name, view) in inputs {
+                values.push((name, value(view)?));
             }
-            let outputs = session.run_with_options(values, &options)?;
-            let Some(value) = outputs.get(output_name) else {
-                return Ok(Some(0));
-            };
-            let (_, floats) = value.try_extract_tensor::<f32>()?;
-            if floats.len() != output.len() {
-                return Ok(Some(floats.len()));
+            let found = session.run_with_options(values, &options)?;
+            for (name, sink) in outputs {
+                let Some(value) = found.get(*name) else {
+                    return Err(ort::Error::new(format!("it gave no {name:?}")));
+                };
+                if let Err(error) = fill(sink, value)? {
+                    return Ok(Err(error));
+                }
             }
-            output.copy_from_slice(floats);
-            Ok(None)
+            Ok(Ok(()))
         });
         if cancel.is_cancelled() {
             // The flag would stop the session's next run too.
@@ -248,12 +277,7 @@ impl Running {
         }
         match result {
             None => Err(InferenceError::Cancelled),
-            Some(Ok(None)) => Ok(()),
-            Some(Ok(Some(found))) => Err(InferenceError::Length {
-                tensor: "the network's output",
-                found,
-                expected: output.len(),
-            }),
+            Some(Ok(done)) => done,
             Some(Err(_)) if cancel.is_cancelled() => Err(InferenceError::Cancelled),
             Some(Err(error)) => Err(self.failed(&error)),
         }
@@ -267,6 +291,22 @@ impl Running {
     }
 }
 
+impl split::Part for Running {
+    fn run(
+        &mut self,
+        inputs: &[(&str, View<'_>)],
+        outputs: &mut [(&str, Sink<'_>)],
+        cancel: &Cancel,
+    ) -> Result<(), InferenceError> {
+        self.run_once(inputs, outputs, cancel)
+    }
+
+    /// ONNX Runtime arranges the weights anew for each session.
+    fn share(&self) -> Option<Self> {
+        None
+    }
+}
+
 impl Generator for Running {
     fn run(
         &mut self,
@@ -276,12 +316,13 @@ impl Generator for Running {
     ) -> Result<(), InferenceError> {
         batch.check(output)?;
         for (part, output) in batch.runs(self.max_batch, output) {
-            let inputs: [Input<'_>; 2] = [
-                ("input", &[6, 320, 320], part.visual),
-                ("audio", &[32, 16, 16], part.audio),
+            let visual = [part.frames, 6, ROI_SIDE, ROI_SIDE];
+            let audio = [part.frames, 32, 16, 16];
+            let inputs = [
+                ("input", View::floats(&visual, part.visual)),
+                ("audio", View::floats(&audio, part.audio)),
             ];
-            debug_assert_eq!(part.audio.len(), part.frames * AUDIO_LEN);
-            self.run_once(inputs, "output", output, part.frames, cancel)?;
+            self.run_once(&inputs, &mut [("output", Sink::Floats(output))], cancel)?;
         }
         Ok(())
     }
@@ -302,11 +343,55 @@ impl AudioEncoder for Running {
             .zip(output.chunks_mut(run * FEATURE_LEN));
         for (mel, output) in parts {
             let windows = mel.len() / MEL_WINDOW_LEN;
-            let inputs: [Input<'_>; 1] = [("mel", &[1, 80, 16], mel)];
-            self.run_once(inputs, "emb", output, windows, &Cancel::new())?;
+            let shape = [windows, 1, 80, 16];
+            let outputs = &mut [("emb", Sink::Floats(output))];
+            self.run_once(
+                &[("mel", View::floats(&shape, mel))],
+                outputs,
+                &Cancel::new(),
+            )?;
         }
         Ok(())
     }
+}
+
+/// A tensor as ONNX Runtime wants it, read where it is.
+fn value(view: View<'_>) -> ort::Result<SessionInputValue<'_>> {
+    let shape = view.shape.to_vec();
+    Ok(match view.data {
+        DataView::F32(floats) => TensorRef::from_array_view((shape, floats))?.into(),
+        DataView::U8(bytes) => TensorRef::from_array_view((shape, bytes))?.into(),
+        DataView::I8(bytes) => TensorRef::from_array_view((shape, bytes))?.into(),
+    })
+}
+
+/// Copies an output.
+fn fill(sink: &mut Sink<'_>, value: &DynValue) -> ort::Result<Result<(), InferenceError>> {
+    let sizes = |shape: &Shape| -> Vec<usize> { shape.iter().map(|&size| size as usize).collect() };
+    let element = match value.dtype() {
+        ValueType::Tensor { ty, .. } => *ty,
+        _ => TensorElementType::Undefined,
+    };
+    Ok(match element {
+        TensorElementType::Uint8 => {
+            let (shape, bytes) = value.try_extract_tensor::<u8>()?;
+            sink.fill(View {
+                shape: &sizes(shape),
+                data: DataView::U8(bytes),
+            })
+        }
+        TensorElementType::Int8 => {
+            let (shape, bytes) = value.try_extract_tensor::<i8>()?;
+            sink.fill(View {
+                shape: &sizes(shape),
+                data: DataView::I8(bytes),
+            })
+        }
+        _ => {
+            let (shape, floats) = value.try_extract_tensor::<f32>()?;
+            sink.fill(View::floats(&sizes(shape), floats))
+        }
+    })
 }
 
 /// Loads the library at `path`, or gives the one that is loaded.

@@ -18,6 +18,8 @@ pub struct LoadOptions {
     pub workers: WorkerOptions,
     /// Decoded backgrounds kept per model.
     pub background_cache_frames: usize,
+    /// Bytes per model for what its network computes from the backgrounds alone; 0: nothing is kept.
+    pub visual_cache_bytes: u64,
 }
 
 impl LoadOptions {
@@ -48,6 +50,7 @@ impl LoadOptions {
                 ..WorkerOptions::default()
             },
             background_cache_frames: config.capacity.background_cache_frames,
+            visual_cache_bytes: onnx.visual_cache_bytes,
         }
     }
 }
@@ -130,7 +133,7 @@ impl Load for Loader {
             .map_err(|error| refused(config, error))?;
         let gained = resident_bytes().saturating_sub(before);
         let files = file_bytes(&config.model_path).unwrap_or(0);
-        let memory_bytes = gained.max(files) + model.avatar().memory_bytes_max();
+        let memory_bytes = gained.max(files) + model.memory_bytes_max();
         self.catalog.record(&spec.id, &model);
         Ok(Loaded {
             model,

@@ -8,7 +8,7 @@ use crate::config;
 use crate::encoder::Encoder;
 use crate::frame::pool::Pool;
 use crate::inference::{
-    AudioEncoder, Backend, FEATURE_LEN, InferenceError, MEL_WINDOW_LEN, Workers,
+    AudioEncoder, Backend, FEATURE_LEN, InferenceError, MEL_WINDOW_LEN, VisualCacheLimit, Workers,
 };
 
 use super::loader::LoadOptions;
@@ -64,7 +64,13 @@ impl LoadedModel {
             }
             None => None,
         };
-        let generator = Workers::spawn(backend, &model.model_path, options.workers.clone())?;
+        let mut workers = options.workers.clone();
+        workers.session.visual_cache =
+            (options.visual_cache_bytes > 0).then_some(VisualCacheLimit {
+                bytes: options.visual_cache_bytes,
+                backgrounds: avatar.frames(),
+            });
+        let generator = Workers::spawn(backend, &model.model_path, workers)?;
         let in_flight = options.workers.sessions * generator.max_batch() + super::cpu::cores();
         Ok(Self {
             avatar: Arc::new(avatar),
@@ -89,6 +95,14 @@ impl LoadedModel {
     #[must_use]
     pub fn generator(&self) -> &Workers {
         &self.generator
+    }
+
+    /// Bytes its caches may take at most when they are full.
+    #[must_use]
+    pub fn memory_bytes_max(&self) -> u64 {
+        let visual = self.generator.visual_cache();
+        let visual = visual.map_or(0, |cache| cache.bytes_max);
+        self.avatar.memory_bytes_max() + visual
     }
 
     /// Whether speech can drive it; without an audio encoder only ready-made windows can.

@@ -122,6 +122,8 @@ async fn render(
     let started = Instant::now();
     let index = model.avatar().background_index(order.index);
     let background = background(model, index).await?;
+    // A tensor that a client made says nothing about the background.
+    let known = order.visual.is_none().then_some(index);
     let visual = match order.visual {
         Some(visual) => Visual::Ready(visual),
         None => Visual::Made(Arc::clone(&background.seen) as Arc<dyn VisualSource>),
@@ -130,6 +132,7 @@ async fn render(
     let input = FrameInput {
         visual,
         audio: order.audio,
+        background: known,
         flow: order.flow,
         deadline: order.deadline,
     };

@@ -22,7 +22,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::network::check_length;
-use super::{AUDIO_LEN, Backend, InferenceError, SessionOptions, SharedFloats, VISUAL_LEN, Visual};
+use super::{
+    AUDIO_LEN, Backend, InferenceError, SessionOptions, SharedFloats, VISUAL_LEN, Visual,
+    VisualCacheStats,
+};
 use shared::Shared;
 use state::Job;
 
@@ -83,6 +86,8 @@ pub struct FrameInput {
     pub visual: Visual,
     /// `[32,16,16]`.
     pub audio: SharedFloats,
+    /// Which of the avatar's backgrounds `visual` was made from; `None` if somebody else made it.
+    pub background: Option<usize>,
     /// Whose frame it is: flows take turns, the frames of one flow keep their order.
     pub flow: u64,
     /// When its result is of no use any more.
@@ -96,9 +101,17 @@ impl FrameInput {
         Self {
             visual: Visual::Ready(visual),
             audio,
+            background: None,
             flow: 0,
             deadline: None,
         }
+    }
+
+    /// The same frame, whose visual tensor was made from a background of the avatar.
+    #[must_use]
+    pub fn with_background(mut self, background: Option<usize>) -> Self {
+        self.background = background;
+        self
     }
 
     /// The same frame in another flow, usually the request's number.
@@ -119,6 +132,7 @@ impl FrameInput {
 impl fmt::Debug for FrameInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameInput")
+            .field("background", &self.background)
             .field("flow", &self.flow)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
@@ -214,6 +228,12 @@ impl Workers {
     #[must_use]
     pub fn watch(&self) -> WorkersWatch {
         self.shared.watch()
+    }
+
+    /// What the network keeps of each background; `None` if it runs whole.
+    #[must_use]
+    pub fn visual_cache(&self) -> Option<VisualCacheStats> {
+        self.shared.network().visual_cache()
     }
 
     /// Most frames of one run, given the options, the network and the engine.

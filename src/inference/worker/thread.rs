@@ -172,6 +172,7 @@ fn warm_up(session: &mut dyn Generator) -> Result<(), InferenceError> {
         frames: 1,
         visual: &visual,
         audio: &audio,
+        backgrounds: &[],
     };
     session.run(&batch, &mut vec![0.0; PREDICTION_LEN], &Cancel::new())
 }
@@ -181,6 +182,7 @@ fn warm_up(session: &mut dyn Generator) -> Result<(), InferenceError> {
 struct Gathered {
     visual: Vec<f32>,
     audio: Vec<f32>,
+    backgrounds: Vec<Option<usize>>,
 }
 
 impl Gathered {
@@ -204,6 +206,9 @@ impl Gathered {
     }
 
     fn gather<'a>(&'a mut self, frames: &'a [FrameInput]) -> Batch<'a> {
+        self.backgrounds.clear();
+        self.backgrounds
+            .extend(frames.iter().map(|frame| frame.background));
         if let [frame] = frames {
             let visual = match &frame.visual {
                 Visual::Ready(visual) => (**visual).as_ref(),
@@ -217,6 +222,7 @@ impl Gathered {
                 frames: 1,
                 visual,
                 audio: (*frame.audio).as_ref(),
+                backgrounds: &self.backgrounds,
             };
         }
         self.visual.resize(frames.len() * VISUAL_LEN, 0.0);
@@ -232,6 +238,7 @@ impl Gathered {
             frames: frames.len(),
             visual: &self.visual,
             audio: &self.audio,
+            backgrounds: &self.backgrounds,
         }
     }
 }
