@@ -5,6 +5,7 @@
 //! A [`Background`] of pixels alone is encoded whole: correct, but milliseconds a frame. [`PreparedPng::prepare`] does
 //! once, in tens of milliseconds, what all frames of a background share; with it ([`Background::with_prepared`]) a PNG
 //! frame costs a fraction of a millisecond and the pixels are not needed any more ([`Background::from_prepared`]).
+//! A JPEG background prepares itself with the first frame of a quality.
 //! Prepared pieces are bytes ([`PreparedPng::as_bytes`], [`PreparedPng::from_bytes`]), so they can be kept on disk.
 
 mod jpeg;
@@ -14,12 +15,14 @@ mod tests;
 
 pub use png::{Effort, PreparedError, PreparedPng};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::frame::pool::{Pool, Pooled};
 use crate::frame::{Frame, Rect, Size};
+
+use jpeg::PreparedJpeg;
 
 /// What a frame is encoded as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +65,8 @@ pub struct Background {
     rect: Rect,
     pixels: Option<Arc<Frame>>,
     prepared: Option<Arc<PreparedPng>>,
+    /// Made for the first JPEG, and anew when another quality is asked for.
+    jpeg: Arc<Mutex<Option<Arc<PreparedJpeg>>>>,
 }
 
 impl Background {
@@ -81,6 +86,7 @@ impl Background {
             rect,
             pixels: Some(pixels),
             prepared: None,
+            jpeg: Arc::default(),
         }
     }
 
@@ -92,6 +98,7 @@ impl Background {
             rect: prepared.rect(),
             pixels: None,
             prepared: Some(prepared),
+            jpeg: Arc::default(),
         }
     }
 
@@ -127,10 +134,45 @@ impl Background {
         self.prepared.as_ref()
     }
 
-    /// Whether frames of `format` can be made: everything but PNG needs the pixels.
+    /// Whether frames of `format` can be made now: without pixels only PNG from prepared pieces, and JPEG of the
+    /// quality that was encoded last.
     #[must_use]
     pub fn can_encode(&self, format: Format) -> bool {
-        self.pixels.is_some() || (format == Format::Png && self.prepared.is_some())
+        self.pixels.is_some()
+            || match format {
+                Format::Png => self.prepared.is_some(),
+                Format::Jpeg { quality } => self
+                    .lock_jpeg()
+                    .as_ref()
+                    .is_some_and(|jpeg| jpeg.quality() == quality),
+                Format::Rgb => false,
+            }
+    }
+
+    /// Bytes of memory held, pixels included.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let pixels = self.pixels.as_ref().map_or(0, |p| p.data().len());
+        let prepared = self.prepared.as_ref().map_or(0, |p| p.memory_bytes());
+        let jpeg = self.lock_jpeg().as_ref().map_or(0, |j| j.memory_bytes());
+        pixels + prepared + jpeg
+    }
+
+    /// The JPEG of this background at `quality`, encoded now if the last one was of another.
+    fn jpeg(&self, quality: u8) -> Result<Arc<PreparedJpeg>, EncodeError> {
+        let mut jpeg = self.lock_jpeg();
+        if let Some(ready) = jpeg.as_ref().filter(|jpeg| jpeg.quality() == quality) {
+            return Ok(Arc::clone(ready));
+        }
+        let pixels = self.pixels.as_ref().ok_or(EncodeError::NoPixels)?;
+        let made = Arc::new(PreparedJpeg::new(pixels, self.rect, quality)?);
+        *jpeg = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    // The value is replaced whole, so a panic elsewhere cannot have left it half made.
+    fn lock_jpeg(&self) -> MutexGuard<'_, Option<Arc<PreparedJpeg>>> {
+        self.jpeg.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Width and height of the whole frame.
@@ -222,23 +264,21 @@ impl Encoder {
             background.rect.size().rgb_bytes(),
             "patch size"
         );
-        if let (Format::Png, Some(prepared)) = (format, &background.prepared) {
-            let parts = png::splice(prepared, patch, self.buffers.take());
-            return Ok(Encoded { parts });
-        }
-        let pixels = self.pasted(background, patch)?;
-        let mut out = self.buffers.take();
-        out.clear();
-        match format {
-            Format::Png => png::encode_whole(&pixels, background.size(), &mut out)?,
-            Format::Jpeg { quality } => {
-                jpeg::encode(&pixels, background.size(), quality, &mut out)?;
+        let parts = match (format, &background.prepared) {
+            (Format::Png, Some(prepared)) => png::splice(prepared, patch, self.buffers.take()),
+            (Format::Png, None) => {
+                let pixels = self.pasted(background, patch)?;
+                let mut out = self.buffers.take();
+                out.clear();
+                png::encode_whole(&pixels, background.size, &mut out)?;
+                vec![Bytes::from_owner(out)]
             }
-            Format::Rgb => out = pixels,
-        }
-        Ok(Encoded {
-            parts: vec![Bytes::from_owner(out)],
-        })
+            (Format::Jpeg { quality }, _) => {
+                jpeg::splice(&*background.jpeg(quality)?, patch, &self.buffers)?
+            }
+            (Format::Rgb, _) => vec![Bytes::from_owner(self.pasted(background, patch)?)],
+        };
+        Ok(Encoded { parts })
     }
 
     /// Encodes `background` as it is.
