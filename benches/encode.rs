@@ -16,7 +16,7 @@ use std::time::Instant;
 use lipsync::avatar::visual::crop_328;
 use lipsync::compositor::{Compositor, Geometry, Placement, composite};
 use lipsync::encoder::{Background, Effort, Encoder, Format, PreparedPng};
-use lipsync::frame::{Frame, Rect, Size};
+use lipsync::frame::{Rect, Size};
 
 use pictures::{Kind, picture, prediction};
 
@@ -29,13 +29,43 @@ const BACKGROUNDS: u32 = 24;
 const ROUNDS: usize = 200;
 const JPEG: Format = Format::Jpeg { quality: 80 };
 
+/// One background with everything that the candidates read.
 struct Scene {
-    prepared: Background,
-    whole: Arc<Frame>,
+    background: Background,
     placement: Placement,
     prediction: Vec<f32>,
     patch: Vec<u8>,
+    /// The whole frame's pixels with the patch in place.
     painted: Vec<u8>,
+}
+
+/// What preparing the scenes took.
+#[derive(Default)]
+struct Preparing {
+    thorough: Times,
+    quick: Times,
+    png_bytes: usize,
+    jpeg_bytes: usize,
+}
+
+/// The candidates, and the order in which a round runs them.
+const CANDIDATES: [(&str, Candidate); 6] = [
+    ("png crate, Fast, whole", Candidate::PngWhole),
+    ("PNG spliced", Candidate::PngSpliced),
+    ("composite", Candidate::Composite),
+    ("composite + PNG spliced", Candidate::CompositePng),
+    ("jpeg-encoder, whole", Candidate::JpegWhole),
+    ("JPEG spliced", Candidate::JpegSpliced),
+];
+
+#[derive(Clone, Copy)]
+enum Candidate {
+    PngWhole,
+    PngSpliced,
+    Composite,
+    CompositePng,
+    JpegWhole,
+    JpegSpliced,
 }
 
 fn main() {
@@ -59,134 +89,118 @@ fn main() {
 fn run(kind: Kind, side: u32, name: &str) {
     let (x, y) = (640 - side / 2 + 8, 430 - side / 2);
     let rect = Rect::new(x, y, x + side, y + side).expect("a rect");
-    let compositor = Compositor::new(Geometry::Inset);
-    let mut preparing = Times::default();
-    let mut preparing_quick = Times::default();
-    let (mut memory, mut jpeg_memory) = (0, 0);
+    let mut preparing = Preparing::default();
     let scenes: Vec<Scene> = (0..BACKGROUNDS)
-        .map(|seed| {
-            let whole = Arc::new(picture(kind, SIZE, seed));
-            let placement = compositor.placement(&crop_328(&whole, rect), rect.size());
-            let [representative, patch] = [seed + 50, seed].map(|seed| {
-                let mut patch = vec![0; rect.size().rgb_bytes()];
-                composite(&prediction(kind, rect, seed), &placement, &mut patch).expect("finite");
-                patch
-            });
-            let prepared = preparing.time(|| {
-                PreparedPng::prepare(&whole, rect, Some(&representative), Effort::Thorough)
-            });
-            preparing_quick.time(|| {
-                black_box(PreparedPng::prepare(
-                    &whole,
-                    rect,
-                    Some(&representative),
-                    Effort::Quick,
-                ));
-            });
-            memory += prepared.memory_bytes();
-            let prepared = Background::new(Arc::clone(&whole), rect).with_prepared(Arc::new(prepared));
-            let before = prepared.memory_bytes();
-            Encoder::new(1).encode(&prepared, &patch, JPEG).expect("JPEG");
-            jpeg_memory += prepared.memory_bytes() - before;
-            let painted = Encoder::new(1)
-                .encode(
-                    &Background::new(Arc::clone(&whole), rect),
-                    &patch,
-                    Format::Rgb,
-                )
-                .expect("RGB");
-            Scene {
-                prepared,
-                whole,
-                placement,
-                prediction: prediction(kind, rect, seed),
-                patch,
-                painted: painted.into_bytes().to_vec(),
-            }
-        })
+        .map(|seed| scene(kind, rect, seed, &mut preparing))
         .collect();
-    let encoder = Encoder::new(4);
-    let mut canvas = vec![0; rect.size().rgb_bytes()];
-    let mut file = Vec::new();
-    let mut times: [Times; 6] = Default::default();
-    let mut sizes = [0_usize; 4];
+    let mut bench = Bench {
+        encoder: Encoder::new(4),
+        canvas: vec![0; rect.size().rgb_bytes()],
+        file: Vec::new(),
+    };
+    let mut results = CANDIDATES.map(|_| (Times::default(), 0_usize));
     let mut random = 12345_u32;
     for _ in 0..ROUNDS {
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let scene = &scenes[(random >> 8) as usize % scenes.len()];
-        let [whole, spliced, composited, both, jpeg, jpeg_spliced] = &mut times;
-        whole.time(|| png_fast(&scene.painted, &mut file));
-        sizes[0] += file.len();
-        // What comes next in a server is another frame: let the last one's traces go.
-        black_box(
-            scenes[(random >> 12) as usize % scenes.len()]
-                .whole
-                .data()
-                .iter()
-                .map(|&b| u64::from(b))
-                .sum::<u64>(),
-        );
-        both.time(|| {
-            composite(&scene.prediction, &scene.placement, &mut canvas).expect("finite");
-            black_box(
-                encoder
-                    .encode(&scene.prepared, &canvas, Format::Png)
-                    .expect("PNG"),
-            )
-        });
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let scene = &scenes[(random >> 8) as usize % scenes.len()];
-        composited.time(|| {
-            composite(&scene.prediction, &scene.placement, &mut canvas).expect("finite");
-        });
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let scene = &scenes[(random >> 8) as usize % scenes.len()];
-        let encoded = spliced.time(|| {
-            encoder
-                .encode(&scene.prepared, &scene.patch, Format::Png)
-                .expect("PNG")
-        });
-        sizes[1] += encoded.byte_len();
-        jpeg.time(|| jpeg_whole(&scene.painted, &mut file));
-        sizes[2] += file.len();
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let scene = &scenes[(random >> 8) as usize % scenes.len()];
-        let encoded = jpeg_spliced.time(|| {
-            encoder.encode(&scene.prepared, &scene.patch, JPEG).expect("JPEG")
-        });
-        sizes[3] += encoded.byte_len();
+        for ((_, candidate), (times, bytes)) in CANDIDATES.iter().zip(&mut results) {
+            // Each on a background of its own: the one before has not warmed it.
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let scene = &scenes[(random >> 8) as usize % scenes.len()];
+            *bytes += times.time(|| bench.run(*candidate, scene));
+        }
     }
     println!("\n{name}: rect {rect}");
-    let labels = [
-        "png crate, Fast, whole",
-        "spliced",
-        "composite",
-        "composite + spliced",
-    ];
-    let base = times[0].median();
-    for (label, times) in labels.iter().zip(&mut times) {
+    for (i, (label, _)) in CANDIDATES.iter().enumerate() {
+        // Everything against its format's whole-frame encoder.
+        let (base, base_bytes) = if i < 4 { &results[0] } else { &results[4] };
+        let (times, bytes) = &results[i];
         println!(
-            "  {label:24} median {:7.3} ms  least {:7.3} ms  {:6.1} x",
+            "  {label:24} median {:7.3} ms ({:6.1} x)  least {:7.3} ms ({:6.1} x)  {:5} K ({:.3})",
             times.median(),
+            base.median() / times.median(),
             times.least(),
-            base / times.median()
+            base.least() / times.least(),
+            bytes / ROUNDS / 1000,
+            *bytes as f64 / *base_bytes as f64,
         );
     }
     println!(
-        "  bytes: whole {} K, spliced {} K, ratio {:.3}; memory {} K; prepare {:.0} ms, quick {:.0} ms (least {:.0}, {:.0})",
-        sizes[0] / ROUNDS / 1000,
-        sizes[1] / ROUNDS / 1000,
-        sizes[1] as f64 / sizes[0] as f64,
-        memory / scenes.len() / 1000,
-        preparing.median(),
-        preparing_quick.median(),
-        preparing.least(),
-        preparing_quick.least(),
+        "  a background: PNG pieces {} K, JPEG pieces {} K; prepare {:.0} ms, quick {:.0} ms (least {:.0}, {:.0})",
+        preparing.png_bytes / scenes.len() / 1000,
+        preparing.jpeg_bytes / scenes.len() / 1000,
+        preparing.thorough.median(),
+        preparing.quick.median(),
+        preparing.thorough.least(),
+        preparing.quick.least(),
     );
-    println!("  JPEG bytes: whole {} K, spliced {} K; memory {} K", sizes[2] / ROUNDS / 1000, sizes[3] / ROUNDS / 1000, jpeg_memory / scenes.len() / 1000);
 }
 
-fn png_fast(rgb: &[u8], out: &mut Vec<u8>) {
+fn scene(kind: Kind, rect: Rect, seed: u32, preparing: &mut Preparing) -> Scene {
+    let whole = Arc::new(picture(kind, SIZE, seed));
+    let placement =
+        Compositor::new(Geometry::Inset).placement(&crop_328(&whole, rect), rect.size());
+    // What the code is made for is another output than those that are encoded.
+    let [representative, patch] = [seed + 50, seed].map(|seed| {
+        let mut patch = vec![0; rect.size().rgb_bytes()];
+        composite(&prediction(kind, rect, seed), &placement, &mut patch).expect("finite");
+        patch
+    });
+    let prepared = preparing
+        .thorough
+        .time(|| PreparedPng::prepare(&whole, rect, Some(&representative), Effort::Thorough));
+    preparing
+        .quick
+        .time(|| black_box(PreparedPng::prepare(&whole, rect, None, Effort::Quick)));
+    preparing.png_bytes += prepared.memory_bytes();
+    let background = Background::new(whole, rect).with_prepared(Arc::new(prepared));
+    let encoder = Encoder::new(1);
+    let painted = encoder
+        .encode(&background, &patch, Format::Rgb)
+        .expect("RGB");
+    let before = background.memory_bytes();
+    encoder.encode(&background, &patch, JPEG).expect("JPEG");
+    preparing.jpeg_bytes += background.memory_bytes() - before;
+    Scene {
+        background,
+        placement,
+        prediction: prediction(kind, rect, seed),
+        patch,
+        painted: painted.into_bytes().to_vec(),
+    }
+}
+
+/// What is kept from frame to frame, as a server does.
+struct Bench {
+    encoder: Encoder,
+    canvas: Vec<u8>,
+    file: Vec<u8>,
+}
+
+impl Bench {
+    /// Runs one candidate; gives the bytes of the frame it made.
+    fn run(&mut self, candidate: Candidate, scene: &Scene) -> usize {
+        match candidate {
+            Candidate::PngWhole => png_fast(&scene.painted, &mut self.file),
+            Candidate::JpegWhole => jpeg_whole(&scene.painted, &mut self.file),
+            Candidate::PngSpliced => self.encode(scene, &scene.patch, Format::Png),
+            Candidate::JpegSpliced => self.encode(scene, &scene.patch, JPEG),
+            Candidate::Composite => {
+                composite(&scene.prediction, &scene.placement, &mut self.canvas).expect("finite");
+                black_box(&mut self.canvas).len()
+            }
+            Candidate::CompositePng => {
+                composite(&scene.prediction, &scene.placement, &mut self.canvas).expect("finite");
+                self.encode(scene, &self.canvas, Format::Png)
+            }
+        }
+    }
+
+    fn encode(&self, scene: &Scene, patch: &[u8], format: Format) -> usize {
+        let encoded = self.encoder.encode(&scene.background, patch, format);
+        black_box(encoded.expect("a frame")).byte_len()
+    }
+}
+
+fn png_fast(rgb: &[u8], out: &mut Vec<u8>) -> usize {
     out.clear();
     let mut encoder = png::Encoder::new(&mut *out, SIZE.width, SIZE.height);
     encoder.set_color(png::ColorType::Rgb);
@@ -194,16 +208,23 @@ fn png_fast(rgb: &[u8], out: &mut Vec<u8>) {
     let mut writer = encoder.write_header().expect("a header");
     writer.write_image_data(rgb).expect("pixels");
     writer.finish().expect("an end");
+    out.len()
 }
 
-fn jpeg_whole(rgb: &[u8], out: &mut Vec<u8>) {
+fn jpeg_whole(rgb: &[u8], out: &mut Vec<u8>) -> usize {
     out.clear();
     let Format::Jpeg { quality } = JPEG else {
         unreachable!("the bench's JPEG is one")
     };
-    jpeg_encoder::Encoder::new(out, quality)
-        .encode(rgb, SIZE.width as u16, SIZE.height as u16, jpeg_encoder::ColorType::Rgb)
+    jpeg_encoder::Encoder::new(&mut *out, quality)
+        .encode(
+            rgb,
+            SIZE.width as u16,
+            SIZE.height as u16,
+            jpeg_encoder::ColorType::Rgb,
+        )
         .expect("JPEG");
+    out.len()
 }
 
 /// Milliseconds of every round.
@@ -218,9 +239,10 @@ impl Times {
         made
     }
 
-    fn median(&mut self) -> f64 {
-        self.0.sort_by(f64::total_cmp);
-        self.0[self.0.len() / 2]
+    fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
     }
 
     fn least(&self) -> f64 {

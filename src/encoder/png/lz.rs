@@ -9,7 +9,9 @@ use super::huffman::{Codes, Counts, END_OF_BLOCK};
 
 /// Farthest a match reaches back.
 pub(super) const WINDOW: usize = 1 << 15;
+/// Shorter copies are never worth their cost. Where bytes are cheap, longer ones are not either.
 const MATCH_MIN: usize = 4;
+const MATCH_MIN_CHEAP: usize = 8;
 const MATCH_MAX: usize = 258;
 const HASH_BITS: u32 = 15;
 /// A match of this length is taken without looking for a better one.
@@ -164,19 +166,17 @@ impl Costs {
         }
     }
 
+    /// How long a match has to be to cost less than bytes of `literal` each, within what is looked for.
+    fn shortest_match(&self, literal: u64) -> usize {
+        let cheapest = self.lengths.iter().min().zip(self.distances.iter().min());
+        let cheapest = cheapest.map_or(0, |(length, distance)| u64::from(length + distance));
+        ((cheapest / literal.max(1)) as usize + 1).clamp(MATCH_MIN, MATCH_MIN_CHEAP)
+    }
+
     fn of_match(&self, length: usize, distance: usize) -> u32 {
         let distance = distance_symbol((distance - 1) as u16).value;
         self.lengths[length - 3] + self.distances[distance]
     }
-}
-
-/// How hard to look for matches.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Search {
-    /// Earlier places looked at for one match.
-    pub(super) chain: usize,
-    /// Passes; each after the first knows the codes of the one before.
-    pub(super) passes: usize,
 }
 
 /// The tokens of every run, and where each run's tokens end.
@@ -187,19 +187,19 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Finds tokens for the bytes of `stream` from `start` on, which lies in the first run. What is before `start`
-    /// may be copied from.
-    pub(super) fn find(stream: &[u8], start: usize, holes: &Holes, search: Search) -> Self {
+    /// Finds tokens for the bytes of `stream` from `start` on, which lies in the first run; what is before `start`
+    /// may be copied from. Looks at up to `chain` earlier places for each match, and weighs it by `codes` if a
+    /// search before this one gave them.
+    pub(super) fn find(
+        stream: &[u8],
+        start: usize,
+        holes: &Holes,
+        chain: usize,
+        codes: Option<&Codes>,
+    ) -> Self {
         assert!(start <= holes.first && stream.len() == holes.stream);
-        let mut costs = Costs::guess(stream, holes);
-        let mut tokens = Self::pass(stream, start, holes, search.chain, &costs);
-        for _ in 1..search.passes {
-            let mut counts = Counts::new();
-            tokens.count(&mut counts);
-            costs = Costs::of(&Codes::new(&counts));
-            tokens = Self::pass(stream, start, holes, search.chain, &costs);
-        }
-        tokens
+        let costs = codes.map_or_else(|| Costs::guess(stream, holes), Costs::of);
+        Self::pass(stream, start, holes, chain, &costs)
     }
 
     /// Adds every symbol used.
@@ -274,6 +274,8 @@ struct Finder<'a> {
     holes: &'a Holes,
     chain: usize,
     costs: &'a Costs,
+    /// Shortest match looked for.
+    shortest: usize,
     /// Cost of the literals before each place.
     spent: Vec<u32>,
     heads: Vec<u32>,
@@ -283,18 +285,19 @@ struct Finder<'a> {
 impl<'a> Finder<'a> {
     fn new(stream: &'a [u8], holes: &'a Holes, chain: usize, costs: &'a Costs) -> Self {
         let mut spent = Vec::with_capacity(stream.len() + 1);
-        let mut sum = 0_u32;
+        let mut sum = 0_u64;
         spent.push(0);
         spent.extend(stream.iter().map(|&byte| {
+            sum += u64::from(costs.literals[byte as usize]);
             // Only differences over one match are read, so the sum may wrap.
-            sum = sum.wrapping_add(costs.literals[byte as usize]);
-            sum
+            sum as u32
         }));
         Self {
             stream,
             holes,
             chain,
             costs,
+            shortest: costs.shortest_match(sum / stream.len().max(1) as u64),
             spent,
             heads: vec![u32::MAX; 1 << HASH_BITS],
             previous: vec![u32::MAX; WINDOW],
@@ -302,15 +305,17 @@ impl<'a> Finder<'a> {
     }
 
     fn hash(&self, at: usize) -> usize {
-        let four = self.stream[at..]
+        // Near the end, where eight bytes are not left, no match is looked for.
+        let bytes = self.stream[at..]
             .first_chunk()
-            .map_or(0, |b| u32::from_le_bytes(*b));
-        (four.wrapping_mul(0x9E37_79B1) >> (32 - HASH_BITS)) as usize
+            .map_or(0, |b| u64::from_le_bytes(*b));
+        let kept = bytes << (64 - 8 * self.shortest);
+        (kept.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - HASH_BITS)) as usize
     }
 
     /// Makes the bytes at `at` known, if enough of them lie in their run.
     fn insert(&mut self, at: usize, run_end: usize) {
-        if at + MATCH_MIN <= run_end {
+        if at + self.shortest <= run_end {
             let hash = self.hash(at);
             let head = &mut self.heads[hash];
             self.previous[at % WINDOW] = *head;
@@ -321,35 +326,41 @@ impl<'a> Finder<'a> {
     /// The match at `at` that saves the most, if any saves anything.
     fn find(&self, at: usize, run_end: usize) -> Option<Best> {
         let longest = MATCH_MAX.min(run_end.saturating_sub(at));
-        if longest < MATCH_MIN {
+        if longest < self.shortest {
             return None;
         }
+        let target = &self.stream[at..][..longest];
         let mut best: Option<Best> = None;
+        let mut length_best = self.shortest - 1;
         let mut candidate = self.heads[self.hash(at)];
         for _ in 0..self.chain {
             let from = candidate as usize;
-            if candidate == u32::MAX || from >= at || at - from > WINDOW {
+            if candidate == u32::MAX || at - from > WINDOW {
                 break;
             }
+            candidate = self.previous[from % WINDOW];
+            // Only a longer match can save more, so the byte that would make it longer is looked at first.
+            if self.stream[from + length_best] != target[length_best] {
+                continue;
+            }
             let most = longest.min(self.holes.end_of_run_at(from) - from);
-            let length = common(&self.stream[from..][..most], &self.stream[at..][..most]);
-            let least = best.as_ref().map_or(MATCH_MIN, |best| best.length + 1);
-            if length >= least {
-                let literals = self.spent[at + length].wrapping_sub(self.spent[at]);
-                let cost = self.costs.of_match(length, at - from);
-                let saved = literals.saturating_sub(cost);
-                if saved > best.as_ref().map_or(0, |best| best.saved) {
-                    best = Some(Best {
-                        length,
-                        distance: at - from,
-                        saved,
-                    });
-                }
+            let length = common(&self.stream[from..][..most], &target[..most]);
+            if length <= length_best {
+                continue;
+            }
+            let literals = self.spent[at + length].wrapping_sub(self.spent[at]);
+            let saved = literals.saturating_sub(self.costs.of_match(length, at - from));
+            if saved > best.as_ref().map_or(0, |best| best.saved) {
+                length_best = length;
+                best = Some(Best {
+                    length,
+                    distance: at - from,
+                    saved,
+                });
             }
             if length == longest {
                 break;
             }
-            candidate = self.previous[from % WINDOW];
         }
         best
     }

@@ -4,7 +4,11 @@ use super::adler::Sums;
 use super::band::Band;
 use super::bits::{BitWriter, Code};
 use super::huffman::{Codes, Counts, END_OF_BLOCK};
-use super::lz::{Holes, Search, Token, Tokens, WINDOW, distance_symbol, length_symbol};
+use super::lz::{Holes, Token, Tokens, WINDOW, distance_symbol, length_symbol};
+
+/// Earlier places looked at for each match, at first and in the end.
+const CHAIN_SHORT: usize = 8;
+const CHAIN_LONG: usize = 32;
 
 /// One way to write the band.
 pub(super) struct Plan {
@@ -19,13 +23,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// A first plan, found by a short search. `changed` is how often each byte is to be expected in the holes.
     pub(super) fn new(
         band: Band,
         before: &[u8],
         rows: &[u8],
         filters: &[u8],
         changed: &[u32; 256],
-        search: Search,
     ) -> Self {
         let before = &before[before.len().saturating_sub(WINDOW)..];
         let start = before.len();
@@ -37,12 +41,8 @@ impl Plan {
             count: band.rows(),
             stream: stream.len(),
         };
-        let tokens = Tokens::find(&stream, start, &holes, search);
-        let mut counts = Counts::new();
-        tokens.count(&mut counts);
-        for (count, changed) in counts.literals.iter_mut().zip(changed) {
-            *count += changed;
-        }
+        let tokens = Tokens::find(&stream, start, &holes, CHAIN_SHORT, None);
+        let counts = count(&tokens, changed);
         Self {
             stream,
             start,
@@ -51,6 +51,19 @@ impl Plan {
             tokens,
             codes: Codes::new(&counts),
             counts,
+        }
+    }
+
+    /// A better plan, by a longer search that knows this one's codes.
+    pub(super) fn refine(self, changed: &[u32; 256]) -> Self {
+        let codes = Some(&self.codes);
+        let tokens = Tokens::find(&self.stream, self.start, &self.holes, CHAIN_LONG, codes);
+        let counts = count(&tokens, changed);
+        Self {
+            tokens,
+            codes: Codes::new(&counts),
+            counts,
+            ..self
         }
     }
 
@@ -126,4 +139,14 @@ impl Plan {
             }
         }
     }
+}
+
+/// How often each symbol occurs in the runs and, presumably, in the holes.
+fn count(tokens: &Tokens, changed: &[u32; 256]) -> Counts {
+    let mut counts = Counts::new();
+    tokens.count(&mut counts);
+    for (count, changed) in counts.literals.iter_mut().zip(changed) {
+        *count += changed;
+    }
+    counts
 }

@@ -8,7 +8,6 @@ use super::band::{Band, Surroundings, cut_surroundings, for_each_hole};
 use super::bits::Code;
 use super::chunk;
 use super::filter::{FILTERS, Filter, PIXEL, filter, magnitude};
-use super::lz::Search;
 use super::plan::Plan;
 use super::prepared::{Pieces, PreparedPng, STREAM_BYTES_MAX};
 use crate::frame::{Frame, Rect};
@@ -22,6 +21,10 @@ pub enum Effort {
     #[default]
     Thorough,
 }
+
+/// Levels of deflate: the quickest one whose files are not much larger, and the one that the figures favour.
+const LEVEL_QUICK: u32 = 3;
+const LEVEL_THOROUGH: u32 = 6;
 
 /// How the filter of each row is chosen.
 #[derive(Clone, Copy, Debug)]
@@ -43,26 +46,6 @@ impl Effort {
         match self {
             Self::Quick => &[Rule::Smallest],
             Self::Thorough => &[Rule::Smallest, Rule::Always(Filter::Up)],
-        }
-    }
-
-    fn level(self) -> Compression {
-        Compression::new(match self {
-            Self::Quick => 3,
-            Self::Thorough => 6,
-        })
-    }
-
-    fn search(self) -> Search {
-        match self {
-            Self::Quick => Search {
-                chain: 8,
-                passes: 1,
-            },
-            Self::Thorough => Search {
-                chain: 32,
-                passes: 2,
-            },
         }
     }
 }
@@ -107,42 +90,44 @@ fn prepare(
         .map(|&rule| filter_rows(frame, rule))
         .collect();
     let row = band.row_bytes();
-    let rows = |filtered: &'_ Filtered, from: usize, to: usize| -> Vec<u8> {
-        filtered.stream[from * row..to * row].to_vec()
-    };
     let mut sums = Sums::zeros(band.stream_bytes());
 
     // Each part takes the filters that suit it: no part depends on another's.
-    let smallest = |from: usize, to: usize, flush: FlushCompress| {
-        let compressed = variants.iter().map(|filtered| {
-            let stream = rows(filtered, from, to);
-            (deflate(&stream, effort.level(), flush), stream)
-        });
-        compressed.min_by_key(|(deflated, _)| deflated.len())
+    let smallest = |from: usize, to: usize| {
+        let part = |filtered: &'_ Filtered| filtered.stream[from * row..to * row].to_vec();
+        match &variants[..] {
+            [only] => part(only),
+            all => {
+                let parts = all.iter().map(part);
+                let quick = |part: &Vec<u8>| deflate(part, LEVEL_QUICK, FlushCompress::Sync).len();
+                parts.min_by_key(quick).expect("a rule")
+            }
+        }
     };
-    let (above, above_stream) = smallest(0, top, FlushCompress::Sync).expect("a rule");
-    let (below, below_stream) = smallest(bottom, height, FlushCompress::Finish).expect("a rule");
-    sums.add(
-        &above_stream,
-        band.stream_bytes() - above_stream.len() as u64,
-    );
-    sums.add(&below_stream, 0);
+    let above = smallest(0, top);
+    let below = smallest(bottom, height);
+    sums.add(&above, band.stream_bytes() - above.len() as u64);
+    sums.add(&below, 0);
 
     let cut = cut_surroundings(band, frame);
     let plans = variants.iter().map(|filtered| {
-        let rows = rows(filtered, top, bottom);
+        let rows = &filtered.stream[top * row..bottom * row];
         let filters = &filtered.filters[top..bottom];
         let changed = residuals(band, surroundings(&cut, filters), frame, representative);
-        Plan::new(
-            band,
-            &above_stream,
-            &rows,
-            filters,
-            &changed,
-            effort.search(),
-        )
+        (Plan::new(band, &above, rows, filters, &changed), changed)
     });
-    let plan = plans.min_by_key(Plan::cost_bits).expect("a rule");
+    let (mut plan, changed) = plans
+        .min_by_key(|(plan, _)| plan.cost_bits())
+        .expect("a rule");
+    if effort == Effort::Thorough {
+        plan = plan.refine(&changed);
+    }
+    let level = match effort {
+        Effort::Quick => LEVEL_QUICK,
+        Effort::Thorough => LEVEL_THOROUGH,
+    };
+    let head = head(frame, &deflate(&above, level, FlushCompress::Sync));
+    let tail = tail(&deflate(&below, level, FlushCompress::Finish));
     plan.add_fixed(band, &mut sums);
     let (strings, run_bits) = plan.strings();
     let literals: &[Code; 256] = plan.codes.literals.first_chunk().expect("286 codes");
@@ -153,8 +138,8 @@ fn prepare(
         run_bits: &run_bits,
         around: surroundings(&cut, &plan.filters),
         strings: &strings,
-        head: &head(frame, &above),
-        tail: &tail(&below),
+        head: &head,
+        tail: &tail,
     };
     PreparedPng::from_bytes(Bytes::from(pieces.to_bytes())).expect("what was just written")
 }
@@ -183,11 +168,11 @@ fn tail(deflated: &[u8]) -> Vec<u8> {
 }
 
 /// Raw deflate of `stream`, ended as `flush` says; nothing for nothing that does not end the stream.
-fn deflate(stream: &[u8], level: Compression, flush: FlushCompress) -> Vec<u8> {
+fn deflate(stream: &[u8], level: u32, flush: FlushCompress) -> Vec<u8> {
     if stream.is_empty() && flush != FlushCompress::Finish {
         return Vec::new();
     }
-    let mut state = Compress::new(level, false);
+    let mut state = Compress::new(Compression::new(level), false);
     let mut out = Vec::with_capacity(stream.len() / 2 + 1024);
     loop {
         let taken = state.total_in() as usize;
