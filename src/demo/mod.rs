@@ -1,5 +1,9 @@
 //! The demo: what `lipsync demo` shows a newcomer, all of it made by this project and built into the binary.
 
+mod draw;
+
+pub use draw::{Artist, FRAMES, Mouth, SIZE, Who};
+
 /// The bundled speech sample: 9 s of English by espeak-ng, two sentences and a pause; FLAC, 16 kHz mono.
 ///
 /// Made by `tools/make_speech_sample.py`.
