@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod connect;
+mod demo;
 mod infer;
 mod latency;
 mod models;
@@ -60,6 +61,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write the demo avatars, and serve them or render a film
+    Demo(demo::Args),
     /// Serve the configured models over gRPC
     Serve(serve::Args),
     /// Say which models a server has; load and unload them
@@ -88,9 +91,11 @@ fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
     let _log = match &cli.command {
         // Its log is as configured.
         Command::Serve(_) => None,
+        Command::Demo(args) if args.serves() => None,
         _ => Some(log_command(&cli.global, output)?),
     };
     match &cli.command {
+        Command::Demo(args) => demo::run(&cli.global, args, output),
         Command::Serve(args) => serve::run(&cli.global, args, output),
         Command::Models(args) => models::run(&cli.global, args, output),
         Command::Stats(args) => stats::run(&cli.global, args, output),

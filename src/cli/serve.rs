@@ -16,7 +16,7 @@ use crate::telemetry;
 use crate::transport::Server;
 
 /// Options of `serve`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Do not start if a model marked `preload` cannot be loaded
     #[arg(long)]
@@ -37,20 +37,36 @@ struct Ready<'a> {
 /// Serves until a signal ends it; 0 after an orderly end, 1 after a second signal.
 pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
     let config = Config::load(&global.config)?;
+    run_config(config, global, args, output, "")
+}
+
+/// Serves `config`; says `next` once the server is ready.
+pub(crate) fn run_config(
+    config: Config,
+    global: &Global,
+    args: &Args,
+    output: &Output,
+    next: &str,
+) -> anyhow::Result<ExitCode> {
     let options = telemetry::Options::server(&config.logging, global.verbose, global.quiet);
     let log = telemetry::init(&options, output.log_lines(), output::is_coloured())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let result = runtime.block_on(serve(config, args, output));
+    let result = runtime.block_on(serve(config, args, output, next));
     // A load that is under way when a second signal ends the server is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     drop(log);
     result
 }
 
-async fn serve(config: Config, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
+async fn serve(
+    config: Config,
+    args: &Args,
+    output: &Output,
+    next: &str,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let server = Server::start(config)
         .await
@@ -72,6 +88,9 @@ async fn serve(config: Config, args: &Args, output: &Output) -> anyhow::Result<E
         );
     }
     announce(&server, &preloaded, output)?;
+    if !next.is_empty() {
+        output.status(next);
+    }
     loop {
         match signals.next().await {
             // Its outcome is in the log.

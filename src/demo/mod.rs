@@ -1,8 +1,21 @@
-//! The demo: what `lipsync demo` shows a newcomer, all of it made by this project and built into the binary.
+//! The demo: three drawn people who talk, a sample of speech, and the networks trained on both.
+//!
+//! No trained avatar may be downloaded, so the project makes its own, and everything about them is built into the
+//! binary: [`Artist`] draws a person's frames (the mouth as told by a [`Mouth`]), [`write_avatars`] writes all three as
+//! the folders that `config.yaml` names, with a generator and an audio encoder that were really trained, on these
+//! drawings and on synthesised speech: `docs/demo.md`, `tools/demo/`.
+//!
+//! Tests that need an avatar get one in a second from [`write_avatar`] with a few frames.
 
 mod draw;
 
+mod settings;
+
+mod write;
+
 pub use draw::{Artist, FRAMES, Mouth, SIZE, Who};
+pub use settings::{Origin, SettingsError, config, config_text};
+pub use write::{Files, Outcome, WriteError, write_avatar, write_avatars};
 
 /// The bundled speech sample: 9 s of English by espeak-ng, two sentences and a pause; FLAC, 16 kHz mono.
 ///

@@ -19,7 +19,7 @@ import speech
 from networks import ENTRIES, AudioEncoder, BranchReader, Reader
 
 RUN = 32
-CLIPS = 24
+CLIPS = 16
 
 
 def augmented(clips, rng):
@@ -103,8 +103,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("--seconds", type=int, default=2400)
-    parser.add_argument("--steps", type=int, default=1750)
-    parser.add_argument("--branch-steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--branch-steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

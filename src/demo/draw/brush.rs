@@ -239,7 +239,7 @@ impl Canvas {
     /// Blurs the scratch mask inside `area` into `self.blur` and clears the mask: three box filters each way, which
     /// together are nearly a Gaussian.
     fn blur(&mut self, area: &Area, blur: f32) {
-        let (width, height) = (area.right - area.left, area.bottom - area.top);
+        let width = area.right - area.left;
         let stride = self.pixmap.width() as usize;
         self.blur.clear();
         for row in self

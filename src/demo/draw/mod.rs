@@ -4,13 +4,18 @@
 //! between the eyes; a [`pose::Pose`] says where that lies in the picture. The crop rect follows the head.
 
 mod brush;
+// Shapes are rows of points: one point a line would bury them.
+#[rustfmt::skip]
 mod clothes;
 mod face;
+#[rustfmt::skip]
 mod hair;
 mod mouth;
 mod people;
 mod pose;
 mod scene;
+#[cfg(test)]
+mod tests;
 
 pub use mouth::Mouth;
 pub use people::Who;
@@ -97,7 +102,7 @@ impl Artist {
         let side = (right.x - left.x).round() as u32;
         let (x, y) = (
             left.x.round() as u32,
-            ((left.y + right.y) / 2.0).round() as u32,
+            f32::midpoint(left.y, right.y).round() as u32,
         );
         Rect::new(x, y, x + side, y + side).expect("a face has an extent")
     }

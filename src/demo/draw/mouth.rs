@@ -252,7 +252,7 @@ fn inside(canvas: &mut Canvas, shape: &Shape, opening: &tiny_skia::Path, mouth: 
     }
     for side in [-1.0, 1.0] {
         let dark = oval(
-            (side * half * 1.08, (top + bottom) / 2.0),
+            (side * half * 1.08, f32::midpoint(top, bottom)),
             (shape.half * 0.16, 9.0),
         );
         canvas.soft(&dark, DEEP.at(0.75), 4.0, Some(&clip));
