@@ -10,6 +10,7 @@
 //! is dropped before it is finished leaves nothing behind.
 
 mod ffmpeg;
+mod mp4;
 mod pictures;
 
 use std::ffi::OsStr;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 pub use ffmpeg::Ffmpeg;
+pub use mp4::Mp4;
 pub use pictures::Pictures;
 
 use crate::audio::{AudioError, AudioReader};
@@ -60,9 +62,8 @@ impl Target {
         sound: Option<AudioReader>,
     ) -> Result<Box<dyn Film>, FilmError> {
         match self {
-            Self::Mp4(path) | Self::Ffmpeg(path) => {
-                Ok(Box::new(Ffmpeg::create(path, clip, sound)?))
-            }
+            Self::Mp4(path) => Ok(Box::new(Mp4::create(path, clip, sound)?)),
+            Self::Ffmpeg(path) => Ok(Box::new(Ffmpeg::create(path, clip, sound)?)),
             Self::Pictures { folder, format } => Ok(Box::new(Pictures::create(folder, *format)?)),
         }
     }
@@ -125,6 +126,20 @@ pub enum FilmError {
         /// One of the files.
         found: String,
     },
+    /// Frames that the compiled-in encoder does not take.
+    #[error(
+        "frames of {0} cannot become H.264 here (16x16 to 3840x2160): write pictures, or add --encoder ffmpeg"
+    )]
+    PictureSize(Size),
+    /// The compiled-in H.264 encoder failed.
+    #[error("the H.264 encoder failed: {0}")]
+    Picture(#[source] openh264::Error),
+    /// The compiled-in AAC encoder failed.
+    #[error("the AAC encoder failed: {0}")]
+    Sound(fdk_aac::enc::EncoderError),
+    /// The header of an MP4 cannot be written.
+    #[error("the MP4 header cannot be written: {0}")]
+    Container(#[source] mp4_atom::Error),
     /// The program was asked for and is not there.
     #[error("ffmpeg is not installed, or not on the PATH: install it, or leave --encoder out")]
     NoFfmpeg,
