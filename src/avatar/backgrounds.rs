@@ -131,6 +131,27 @@ impl Backgrounds {
         }
     }
 
+    /// Lists `folder` and takes the size of the first picture that tells one; the others are not looked at.
+    pub(super) fn survey(folder: &Path) -> Result<Self, BackgroundError> {
+        let files = list(folder)?;
+        let mut sizes = files.iter().enumerate();
+        let size = sizes.find_map(|(frame, path)| header(path, frame).ok());
+        match (size, files.first()) {
+            (Some(size), _) => Ok(Self {
+                folder: folder.to_owned(),
+                files,
+                size,
+            }),
+            (None, first) => {
+                Err(first
+                    .and_then(|path| header(path, 0).err())
+                    .unwrap_or_else(|| BackgroundError::None {
+                        folder: folder.to_owned(),
+                    }))
+            }
+        }
+    }
+
     /// Keeps only the first `frames` backgrounds.
     pub fn truncate(&mut self, frames: usize) {
         self.files.truncate(frames);

@@ -69,38 +69,32 @@ impl CropRects {
     /// # Errors
     /// As [`CropRects::load`].
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, CropRectsError> {
-        let value: Value = serde_json::from_slice(text).map_err(|source| CropRectsError::Json {
-            path: path.to_owned(),
-            source,
-        })?;
-        let form = |reason: &str| CropRectsError::Form {
-            path: path.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let entries = match value {
-            Value::Array(list) => list,
-            Value::Object(map) => keyed(map, path)?,
-            _ => {
-                return Err(form(
-                    "expected a list of [x1, y1, x2, y2] or an object of frames",
-                ));
-            }
-        };
-        if entries.is_empty() {
-            return Err(form("no frames: at least one rect is needed"));
-        }
-        let rects = entries
+        let rects = entries(text, path)?
             .iter()
             .enumerate()
-            .map(|(frame, entry)| {
-                rect(entry).map_err(|reason| CropRectsError::Frame {
-                    path: path.to_owned(),
-                    frame,
-                    reason,
-                })
-            })
+            .map(|(frame, entry)| rect_of(frame, entry, path))
             .collect::<Result<_, _>>()?;
         Ok(Self { rects })
+    }
+
+    /// Everything wrong with the file at `path`: all unusable rects, and of the first `frames` all that do not lie in
+    /// backgrounds of `size`, where that is known.
+    pub(super) fn faults(path: &Path, size: Option<Size>, frames: usize) -> Vec<CropRectsError> {
+        let text = std::fs::read(path).map_err(|source| CropRectsError::Read {
+            path: path.to_owned(),
+            source,
+        });
+        let entries = match text.and_then(|text| entries(&text, path)) {
+            Ok(entries) => entries,
+            Err(fault) => return vec![fault],
+        };
+        let fault = |(frame, entry): (usize, &Value)| match rect_of(frame, entry, path) {
+            Err(fault) => Some(fault),
+            Ok(rect) => size
+                .filter(|size| frame < frames && !rect.fits(*size))
+                .map(|size| outside(frame, rect, size, path)),
+        };
+        entries.iter().enumerate().filter_map(fault).collect()
     }
 
     /// Checks that the first `frames` rects lie inside backgrounds of `size`; `path` names the source in errors.
@@ -110,14 +104,7 @@ impl CropRects {
     pub fn check(&self, size: Size, frames: usize, path: &Path) -> Result<(), CropRectsError> {
         match self.rects.iter().take(frames).position(|r| !r.fits(size)) {
             None => Ok(()),
-            Some(frame) => Err(CropRectsError::Frame {
-                path: path.to_owned(),
-                frame,
-                reason: format!(
-                    "rect {} reaches outside the {size} background",
-                    self.rects[frame]
-                ),
-            }),
+            Some(frame) => Err(outside(frame, self.rects[frame], size, path)),
         }
     }
 
@@ -137,6 +124,49 @@ impl CropRects {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rects.is_empty()
+    }
+}
+
+/// The frames of the file, in order, not yet looked at.
+fn entries(text: &[u8], path: &Path) -> Result<Vec<Value>, CropRectsError> {
+    let value: Value = serde_json::from_slice(text).map_err(|source| CropRectsError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
+    let form = |reason: &str| CropRectsError::Form {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let entries = match value {
+        Value::Array(list) => list,
+        Value::Object(map) => keyed(map, path)?,
+        _ => {
+            return Err(form(
+                "expected a list of [x1, y1, x2, y2] or an object of frames",
+            ));
+        }
+    };
+    if entries.is_empty() {
+        return Err(form("no frames: at least one rect is needed"));
+    }
+    Ok(entries)
+}
+
+/// The rect of one frame.
+fn rect_of(frame: usize, entry: &Value, path: &Path) -> Result<Rect, CropRectsError> {
+    rect(entry).map_err(|reason| CropRectsError::Frame {
+        path: path.to_owned(),
+        frame,
+        reason,
+    })
+}
+
+/// A rect that does not lie in its background.
+fn outside(frame: usize, rect: Rect, size: Size, path: &Path) -> CropRectsError {
+    CropRectsError::Frame {
+        path: path.to_owned(),
+        frame,
+        reason: format!("rect {rect} reaches outside the {size} background"),
     }
 }
 

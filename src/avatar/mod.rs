@@ -3,6 +3,7 @@
 pub mod backgrounds;
 mod cache;
 pub mod crop_rects;
+mod inspect;
 pub mod sequence;
 pub mod visual;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 pub use backgrounds::{BackgroundError, Backgrounds};
 pub use crop_rects::{CropRects, CropRectsError};
+pub use inspect::inspect;
 pub use sequence::Sequence;
 
 use cache::Cache;

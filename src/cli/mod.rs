@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::shutdown::Signals;
 use crate::telemetry;
 use output::Output;
 
@@ -128,36 +129,15 @@ pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::R
         .block_on(future)
 }
 
-/// Runs `work`, unless Ctrl-C or the system's request to stop comes first: then drops it where it is.
+/// Runs `work`, unless Ctrl-C or another request to end comes first: then drops it where it is.
 ///
 /// # Errors
 /// Those of `work`, or that it was stopped.
 async fn until_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut signals = Signals::listen().context("cannot listen to signals")?;
     tokio::select! {
         result = work => result,
-        () = stop_signal() => Err(anyhow::anyhow!("stopped before it was finished; nothing was written")),
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM; for ever where the system has no such thing.
-async fn stop_signal() {
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<Option<()>>();
-    tokio::select! {
-        () = interrupt => {}
-        _ = terminate => {}
+        // A terminal that is closed ends a command too.
+        _ = signals.next() => Err(anyhow::anyhow!("stopped before it was finished; nothing was written")),
     }
 }

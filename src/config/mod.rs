@@ -11,6 +11,7 @@ mod keys;
 mod raw;
 mod reader;
 mod render;
+mod source;
 mod values;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use choice::{choice, words};
 
 pub use choice::Choice;
 pub use error::{ConfigErrors, Problem};
+pub use source::Source;
 
 use crate::audio::Padding;
 use crate::avatar::Sequence;
@@ -64,6 +66,14 @@ impl Config {
     /// # Errors
     /// Everything wrong with the file, or why it could not be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_with_source(path).map(|(config, _)| config)
+    }
+
+    /// The same, and the file's text with the places of its keys: for what is found out about its values later.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with_source(path: &Path) -> Result<(Self, Source), ConfigErrors> {
         let mut bytes = Vec::new();
         let read = std::fs::File::open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
@@ -73,7 +83,7 @@ impl Config {
                 Err(ConfigErrors::too_large(path, FILE_BYTES_MAX))
             }
             Ok(_) => match String::from_utf8(bytes) {
-                Ok(text) => Self::parse(&text, path),
+                Ok(text) => Self::parse_with_source(&text, path),
                 Err(error) => Err(ConfigErrors::not_utf8(path, &error)),
             },
         }
@@ -84,6 +94,10 @@ impl Config {
     /// # Errors
     /// Everything wrong with the text.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse_with_source(text, path).map(|(config, _)| config)
+    }
+
+    fn parse_with_source(text: &str, path: &Path) -> Result<(Self, Source), ConfigErrors> {
         let failed = |problems, omitted| ConfigErrors {
             path: path.to_owned(),
             text: text.to_owned(),
@@ -95,7 +109,7 @@ impl Config {
         let config = keys::config(Some(&root), path, &mut report);
         report.finish();
         if report.problems.is_empty() {
-            Ok(config)
+            Ok((config, Source::new(path, text, report.places)))
         } else {
             Err(failed(report.problems, report.omitted))
         }

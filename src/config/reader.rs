@@ -3,13 +3,14 @@
 //! A read never fails: what is wrong becomes a [`Problem`], the default takes its place, and reading goes on.
 //! The reads also write the list of known keys, so that the documentation and "did you mean" cannot drift from the code.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 
 use super::error::Problem;
 use super::raw::{Key, Node, Place, Value, shorten};
 
 /// Problems that are kept; a file with more is wrong from the ground up.
-const PROBLEMS_MAX: usize = 100;
+pub(super) const PROBLEMS_MAX: usize = 100;
 
 /// A key of the file, as the documentation lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Report {
     pub(super) problems: Vec<Problem>,
     pub(super) omitted: usize,
     pub(super) keys: Vec<KeyDoc>,
+    /// Where the value of every key that is set stands, by the key's path.
+    pub(super) places: HashMap<String, Place>,
     unknown: Vec<Unknown>,
 }
 
@@ -264,6 +267,8 @@ impl<'a, 'r> Section<'a, 'r> {
             });
         }
         let (_, node) = self.entries.iter().find(|(key, _)| key.name == name)?;
+        let path = join(&self.path, name);
+        self.report.places.insert(path, node.place);
         (!matches!(node.value, Value::Null)).then_some(*node)
     }
 

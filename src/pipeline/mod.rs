@@ -13,6 +13,7 @@
 pub mod catalog;
 pub mod clip;
 pub mod cpu;
+pub mod inspect;
 pub mod loader;
 pub mod model;
 pub mod render;

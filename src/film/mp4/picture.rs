@@ -46,13 +46,15 @@ impl PictureTrack {
         let config = EncoderConfig::new()
             .usage_type(UsageType::CameraVideoRealTime)
             .max_frame_rate(FrameRate::from_hz(clip.fps as f32))
-            .rate_control_mode(RateControlMode::Quality)
+            // The one mode that takes the quantiser as it is and has nothing to say about it on stderr.
+            .rate_control_mode(RateControlMode::Bufferbased)
             .bitrate(openh264::encoder::BitRate::from_bps(bits_per_second_max(
                 clip,
             )))
             .qp(QpRange::new(QUANTISER, QUANTISER))
             .skip_frames(false)
-            .complexity(Complexity::Medium)
+            // "Medium" makes files 2 % smaller and takes half as long again.
+            .complexity(Complexity::Low)
             .profile(Profile::High)
             .intra_frame_period(IntraFramePeriod::from_num_frames(
                 clip.fps * SECONDS_BETWEEN_KEYS,

@@ -1,5 +1,7 @@
 //! `lipsync validate-config`: all problems of a configuration file in one run, for people and for CI jobs.
 
+mod assets;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +19,9 @@ pub(crate) struct Args {
     /// How to print the problems
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Open every file it names too: networks, crop rects and backgrounds
+    #[arg(long)]
+    assets: bool,
 }
 
 /// How problems are printed.
@@ -38,6 +43,8 @@ struct Document<'a> {
     problems: [(); 0],
     omitted: usize,
     models: Vec<&'a str>,
+    /// Whether the files it names were opened.
+    assets: bool,
 }
 
 /// Checks the file; 0 if it is valid, 1 if not.
@@ -48,8 +55,17 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> ExitCode {
         None if output.is_json() => Format::Json,
         None => Format::Human,
     };
-    let (report, code) = match Config::load(path) {
-        Ok(config) => (praise(&config, format), ExitCode::SUCCESS),
+    let checked = Config::load_with_source(path).and_then(|(config, source)| {
+        let faults = args
+            .assets
+            .then(|| assets::problems(&config, &source, output));
+        match faults.and_then(|faults| source.errors(faults)) {
+            Some(errors) => Err(errors),
+            None => Ok(config),
+        }
+    });
+    let (report, code) = match checked {
+        Ok(config) => (praise(&config, format, args.assets), ExitCode::SUCCESS),
         Err(errors) => (complaint(&errors, format), ExitCode::FAILURE),
     };
     // A reader that has seen enough does not make the file valid.
@@ -62,7 +78,7 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> ExitCode {
 }
 
 /// What is said about a valid file.
-fn praise(config: &Config, format: Format) -> String {
+fn praise(config: &Config, format: Format, assets: bool) -> String {
     let path = config.path.display().to_string();
     let models: Vec<&str> = config
         .models
@@ -72,8 +88,9 @@ fn praise(config: &Config, format: Format) -> String {
     match format {
         Format::Human | Format::Github => {
             let plural = if models.len() == 1 { "" } else { "s" };
+            let files = if assets { ", all their files open" } else { "" };
             format!(
-                "{path}: valid, {} model{plural}: {}",
+                "{path}: valid, {} model{plural}: {}{files}",
                 models.len(),
                 models.join(", ")
             )
@@ -86,6 +103,7 @@ fn praise(config: &Config, format: Format) -> String {
                 problems: [],
                 omitted: 0,
                 models,
+                assets,
             })
         ),
     }

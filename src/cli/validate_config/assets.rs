@@ -1,0 +1,75 @@
+//! `validate-config --assets`: the files that the configuration names.
+
+use std::sync::Arc;
+
+use crate::cli::output::Output;
+use crate::config::{Config, Problem, Source};
+use crate::inference::{self, Backend, BackendChoice, BackendOptions, ExecutionProvider};
+use crate::pipeline::inspect::inspect;
+
+/// Opens every file `config` names and gives all that is wrong with them, each at the key that names the file.
+pub(super) fn problems(config: &Config, source: &Source, output: &Output) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut add = |key: &str, message: String, hint: Option<&str>| {
+        problems.push(source.problem(key, message, hint.map(str::to_owned)));
+    };
+    if let Some(file) = &config.logging.log_file
+        && let Some(folder) = file.parent()
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        let message = format!("there is no folder {}", folder.display());
+        add(
+            "logging.log_file",
+            message,
+            Some("make it, or name another"),
+        );
+    }
+    let backend = match engine(config, config.onnx.backend) {
+        Ok(backend) => Some(backend),
+        Err(error) => {
+            let key = match config.onnx.library_path {
+                Some(_) => "onnx.library_path",
+                None => "onnx.backend",
+            };
+            add(key, error.to_string(), None);
+            // The networks can be opened without it.
+            engine(config, BackendChoice::Embedded).ok()
+        }
+    };
+    let Some(backend) = backend else {
+        return problems;
+    };
+    output.detail(format_args!("engine: {}", backend.info()));
+    let bar = output.steps_bar(config.models.len() as u64);
+    for model in &config.models {
+        bar.set_message(model.id.clone());
+        for fault in inspect(model, &*backend) {
+            add(
+                &format!("models.{}.{}", model.id, fault.key),
+                fault.message,
+                None,
+            );
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    problems
+}
+
+/// The engine on the CPU: files are checked on machines that have no GPU.
+fn engine(
+    config: &Config,
+    choice: BackendChoice,
+) -> Result<Arc<dyn Backend>, inference::InferenceError> {
+    inference::select(&BackendOptions {
+        choice,
+        library_path: match choice {
+            BackendChoice::Embedded => None,
+            _ => config.onnx.library_path.clone(),
+        },
+        execution_providers: Some(vec![ExecutionProvider::Cpu]),
+        cuda: Some(false),
+        fallback_to_cpu: true,
+    })
+}

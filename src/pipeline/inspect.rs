@@ -1,0 +1,75 @@
+//! Opening everything a model names, to find all that is wrong with it.
+
+use std::collections::BTreeMap;
+
+use crate::avatar;
+use crate::config;
+use crate::inference::{Backend, InferenceError, SessionOptions};
+
+/// Faults of one file that are told one by one.
+const FAULTS_MAX: usize = 10;
+
+/// Something wrong with a file of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The key that names the file, as in `models.<id>.<key>`.
+    pub key: &'static str,
+    /// What is wrong, naming the file.
+    pub message: String,
+}
+
+/// Opens the networks of `model` on `backend` and checks their inputs and outputs, reads every rect, and decodes every
+/// background. Takes seconds.
+#[must_use]
+pub fn inspect(model: &config::Model, backend: &dyn Backend) -> Vec<Fault> {
+    let options = SessionOptions::default();
+    let mut faults = Vec::new();
+    let mut network = |key, opened: Result<(), InferenceError>| {
+        if let Err(error) = opened {
+            faults.push((key, error.to_string()));
+        }
+    };
+    let generator = backend.open_generator(&model.model_path, &options);
+    network("model_path", generator.map(drop));
+    if let Some(path) = &model.audio_encoder_path {
+        let encoder = backend.open_audio_encoder(path, &options);
+        network("audio_encoder_path", encoder.map(drop));
+    }
+    let pictures = avatar::inspect(model).into_iter();
+    faults.extend(pictures.map(|(key, error)| (key, error.to_string())));
+    bounded(faults)
+}
+
+/// The same faults, those beyond the first few of a key as one.
+fn bounded(faults: Vec<(&'static str, String)>) -> Vec<Fault> {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    let mut told = Vec::new();
+    for (key, message) in faults {
+        let count = counts.entry(key).or_default();
+        *count += 1;
+        if *count <= FAULTS_MAX {
+            told.push(Fault { key, message });
+        }
+    }
+    for (key, count) in counts {
+        if count > FAULTS_MAX {
+            let message = format!("and {} more like these", count - FAULTS_MAX);
+            told.push(Fault { key, message });
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_faults_of_one_key_do_not_hide_those_of_another() {
+        let faults = (0..30).map(|frame| ("crop_rects_path", format!("frame {frame}")));
+        let faults = bounded(faults.chain([("model_path", "gone".to_owned())]).collect());
+        assert_eq!(faults.len(), FAULTS_MAX + 2);
+        assert_eq!(faults[FAULTS_MAX].message, "gone");
+        assert_eq!(faults[FAULTS_MAX + 1].message, "and 20 more like these");
+    }
+}
