@@ -4,16 +4,17 @@
 //! everything is, goes in front of them, so that a browser can start to play before it has the whole file. Memory does
 //! not grow with the film but for some 12 bytes a frame or packet.
 
-mod container;
+mod header;
 mod picture;
 mod sound;
+mod spool;
 mod yuv;
 
 use std::path::{Path, PathBuf};
 
-use container::{Spool, TrackKind};
 use picture::PictureTrack;
 use sound::SoundTrack;
+use spool::{Spool, TrackKind};
 
 use super::{Clip, Film, FilmError};
 use crate::audio::AudioReader;

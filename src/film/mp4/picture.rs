@@ -6,7 +6,8 @@ use openh264::encoder::{
     RateControlMode, UsageType, VuiConfig,
 };
 
-use super::container::{PictureDescription, Sample};
+use super::header::PictureDescription;
+use super::spool::Sample;
 use super::yuv::Planes;
 use crate::encoder::Encoded;
 use crate::film::{Clip, FilmError};

@@ -4,7 +4,8 @@ use fdk_aac::enc::{
     AudioObjectType, BitRate, ChannelMode, Encoder, EncoderParams, InfoStruct, Transport,
 };
 
-use super::container::{Sample, SoundDescription};
+use super::header::SoundDescription;
+use super::spool::Sample;
 use crate::audio::{AudioReader, PcmFormat, Resampler};
 use crate::film::FilmError;
 
@@ -127,7 +128,7 @@ impl SoundTrack {
         self.resampled.clear();
         match self.reader.next_chunk()? {
             Some(chunk) if from == self.channels => {
-                self.resampler.push(chunk, &mut self.resampled)?
+                self.resampler.push(chunk, &mut self.resampled)?;
             }
             Some(chunk) => {
                 self.mixed.clear();

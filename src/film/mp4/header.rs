@@ -1,7 +1,4 @@
-//! The boxes: where every sample lies, how long it lasts, and what decodes it.
-
-use std::io::{self, BufWriter, Read as _, Seek as _, Write};
-use std::path::{Path, PathBuf};
+//! The header: where every sample lies, how long it lasts, and what decodes it.
 
 use mp4_atom::{
     Audio, Avc1, Avcc, Co64, Codec, Colr, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode,
@@ -9,9 +6,9 @@ use mp4_atom::{
     Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Url, Visual, Vmhd,
     esds::{DecoderConfig, DecoderSpecific, EsDescriptor, Esds, SLConfig},
 };
-use tempfile::NamedTempFile;
 
-use crate::film::{Clip, FilmError, beside, parent};
+use super::spool::{Samples, Spool};
+use crate::film::{Clip, FilmError};
 
 /// Ticks a second of the movie's own clock, in which tracks are laid beside each other.
 const MOVIE_TICKS: u32 = 90_000;
@@ -27,21 +24,6 @@ const MPEG4_AUDIO: u8 = 0x40;
 const AUDIO_STREAM: u8 = 0x05;
 /// Bytes of the header of `mdat` with a 64-bit length.
 const MDAT_HEADER: u64 = 16;
-
-/// One encoded frame or packet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sample<'a> {
-    pub(super) data: &'a [u8],
-    /// Whether decoding can start here.
-    pub(super) is_key: bool,
-}
-
-/// Which track a sample belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TrackKind {
-    Picture,
-    Sound,
-}
 
 /// What decodes the pictures.
 #[derive(Debug)]
@@ -66,92 +48,9 @@ pub(super) struct SoundDescription<'a> {
     pub(super) config: &'a [u8],
 }
 
-/// All samples in a file beside the film, and where each of them is.
-#[derive(Debug)]
-pub(super) struct Spool {
-    path: PathBuf,
-    file: BufWriter<NamedTempFile>,
-    length: u64,
-    last: Option<TrackKind>,
-    picture: Samples,
-    sound: Samples,
-}
-
-/// The samples of one track.
-#[derive(Debug, Default)]
-struct Samples {
-    sizes: Vec<u32>,
-    /// Number, from 1, of every sample at which decoding can start.
-    keys: Vec<u32>,
-    /// Where each run of samples begins, and how many it has.
-    chunks: Vec<(u64, u32)>,
-}
-
 impl Spool {
-    /// An empty spool beside the film at `path`.
-    pub(super) fn create(path: &Path) -> Result<Self, FilmError> {
-        let file = beside(path, 0o666, |builder| builder.tempfile_in(parent(path)))
-            .map_err(FilmError::write(path))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file: BufWriter::with_capacity(1 << 18, file),
-            length: 0,
-            last: None,
-            picture: Samples::default(),
-            sound: Samples::default(),
-        })
-    }
-
-    /// Appends a sample.
-    pub(super) fn write(&mut self, track: TrackKind, sample: Sample<'_>) -> Result<(), FilmError> {
-        self.file
-            .write_all(sample.data)
-            .map_err(FilmError::write(&self.path))?;
-        let samples = match track {
-            TrackKind::Picture => &mut self.picture,
-            TrackKind::Sound => &mut self.sound,
-        };
-        if self.last.replace(track) != Some(track) {
-            samples.chunks.push((self.length, 0));
-        }
-        if let Some((_, count)) = samples.chunks.last_mut() {
-            *count += 1;
-        }
-        samples.sizes.push(sample.data.len() as u32);
-        if sample.is_key {
-            samples.keys.push(samples.sizes.len() as u32);
-        }
-        self.length += sample.data.len() as u64;
-        Ok(())
-    }
-
-    /// Writes the film: the header, then the samples; and gives it its name.
-    pub(super) fn finish(
-        self,
-        path: &Path,
-        picture: &PictureDescription<'_>,
-        sound: Option<&SoundDescription<'_>>,
-    ) -> Result<(), FilmError> {
-        let header = self.header(picture, sound)?;
-        let Self { file, length, .. } = self;
-        let failed = FilmError::write(path);
-        let write = || -> io::Result<()> {
-            let mut samples = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            samples.rewind()?;
-            let mut film = beside(path, 0o666, |builder| builder.tempfile_in(parent(path)))?;
-            film.write_all(&header)?;
-            let copied = io::copy(&mut samples.as_file_mut().take(length), film.as_file_mut())?;
-            if copied != length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            film.persist(path).map_err(|error| error.error)?;
-            Ok(())
-        };
-        write().map_err(failed)
-    }
-
     /// Everything before the samples.
-    fn header(
+    pub(super) fn header(
         &self,
         picture: &PictureDescription<'_>,
         sound: Option<&SoundDescription<'_>>,
@@ -247,7 +146,7 @@ impl Spool {
             },
             mdia: Mdia {
                 mdhd: mdhd(timescale, ticks),
-                hdlr: hdlr(b"vide"),
+                hdlr: hdlr(*b"vide"),
                 minf: Minf {
                     vmhd: Some(Vmhd::default()),
                     dinf: dinf(),
@@ -290,7 +189,7 @@ impl Spool {
             }),
             mdia: Mdia {
                 mdhd: mdhd(sound.rate_hz, frames),
-                hdlr: hdlr(b"soun"),
+                hdlr: hdlr(*b"soun"),
                 minf: Minf {
                     smhd: Some(Smhd::default()),
                     dinf: dinf(),
@@ -418,9 +317,9 @@ fn mdhd(timescale: u32, duration: u64) -> Mdhd {
     }
 }
 
-fn hdlr(handler: &[u8; 4]) -> Hdlr {
+fn hdlr(handler: [u8; 4]) -> Hdlr {
     Hdlr {
-        handler: FourCC::new(handler),
+        handler: FourCC::new(&handler),
         name: "lipsync".to_owned(),
     }
 }
