@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Global;
 use super::connect::{ServerArgs, about, explained};
 use super::output::{Output, table};
-use crate::client::{Client, ClientError, LoadReport, ModelReport};
+use crate::client::{Client, ClientError, LoadReport, ModelFigures, ModelReport};
 
 /// Options of `models`.
 #[derive(Debug, clap::Args)]
@@ -96,10 +96,6 @@ fn list_table(models: &[ModelReport]) -> String {
             0 => String::new(),
             frames => frames.to_string(),
         };
-        let memory = match model.figures.memory_bytes {
-            0 => String::new(),
-            memory => BinaryBytes(memory).to_string(),
-        };
         table.add_row([
             model.id.clone(),
             status(model),
@@ -107,7 +103,7 @@ fn list_table(models: &[ModelReport]) -> String {
             size,
             frames,
             model.fps.to_string(),
-            memory,
+            memory(&model.figures),
         ]);
     }
     let failures = models.iter().filter_map(|model| {
@@ -123,6 +119,14 @@ pub(super) fn status(model: &ModelReport) -> String {
         format!("{}, changed", model.status)
     } else {
         model.status.clone()
+    }
+}
+
+/// What a model takes in memory, in a table; nothing if it is not there.
+pub(super) fn memory(figures: &ModelFigures) -> String {
+    match figures.memory_bytes {
+        0 => String::new(),
+        memory => BinaryBytes(memory).to_string(),
     }
 }
 

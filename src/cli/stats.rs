@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Global;
 use super::connect::{ServerArgs, about};
-use super::models::status;
+use super::models::{memory, status};
 use super::output::{Output, table};
 use crate::client::{Client, ClientError, Stats};
 
@@ -206,7 +206,7 @@ impl<'a> Look<'a> {
                     .map(|ms| format!("{ms:.1}"))
                     .unwrap_or_default(),
                 figures.loads.to_string(),
-                BinaryBytes(figures.memory_bytes).to_string(),
+                memory(figures),
                 used,
             ]);
         }

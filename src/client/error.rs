@@ -104,6 +104,11 @@ impl ClientError {
                 _ => Self::Broken { server, reason },
             };
         }
+        // What tonic says when the answer is HTTP's, with no word of gRPC in it.
+        if status.message().starts_with("grpc-status header missing") {
+            let reason = "it answers, but not as gRPC".to_owned();
+            return Self::Broken { server, reason };
+        }
         let kind = match status.code() {
             Code::NotFound => Refusal::NotFound,
             Code::Unauthenticated => Refusal::Unauthenticated,

@@ -75,6 +75,16 @@ enum PictureFormat {
     Rgb,
 }
 
+impl PictureFormat {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::Rgb => "RGB",
+        }
+    }
+}
+
 impl From<PictureFormat> for Format {
     fn from(format: PictureFormat) -> Self {
         match format {
@@ -235,17 +245,19 @@ impl Report {
         let callers = self.rows.first().map_or(0, |row| row.together.callers);
         let _ = writeln!(
             text,
-            "{} {}x{}, {:?} · {bound}, warm · stages and latency with 1 caller, throughput with {callers}",
-            self.model, self.width, self.height, self.format,
+            "{} {}x{}, {} · {bound}, warm · stages and latency with 1 caller, throughput with {callers}",
+            self.model,
+            self.width,
+            self.height,
+            self.format.word(),
         );
-        let streams = format!("{} fps streams", self.fps);
         let [visual, queue, inference, composite, encode] =
             crate::pipeline::FrameTimings::default()
                 .stages()
                 .map(|(name, _)| name);
         let header = [
-            "batch", visual, queue, inference, composite, encode, "p50", "p90", "p99", "frames/s",
-            "together", &streams,
+            "batch", visual, queue, inference, composite, encode, "p50", "p99", "frames/s",
+            "together", "streams",
         ];
         let mut table = table(header, 0);
         for row in &self.rows {
@@ -256,7 +268,7 @@ impl Report {
                     .iter()
                     .map(|one| format!("{:.2}", one.ms_per_frame)),
             );
-            let percentiles = [latency.p50_ms, latency.p90_ms, latency.p99_ms];
+            let percentiles = [latency.p50_ms, latency.p99_ms];
             cells.extend(percentiles.map(|ms| format!("{ms:.1}")));
             cells.push(format!("{:.1}", row.alone.frames_per_second));
             cells.push(format!("{:.1}", row.together.frames_per_second));
@@ -265,7 +277,9 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "{table}\nstages: ms a frame · p50, p90, p99: ms a batch · frames/s: 1 caller · together: frames/s of {callers} callers"
+            "{table}\nstages: ms a frame · p50, p99: ms a batch · frames/s: 1 caller · together: frames/s of {callers} callers\n\
+             streams: how many at {} fps the latter carries",
+            self.fps
         );
         text
     }

@@ -159,11 +159,12 @@ impl Report {
             self.frames_per_second,
             self.realtime_factor,
         );
-        let _ = writeln!(
-            text,
-            "{} on {}, loaded in {:.2} s",
-            self.model, self.engine, self.load_seconds
-        );
+        let load = if self.load_seconds > 0.0 {
+            format!("in {:.2} s", self.load_seconds)
+        } else {
+            "already".to_owned()
+        };
+        let _ = writeln!(text, "{} on {}, loaded {load}", self.model, self.engine);
         let table = if self.frame_timings.is_empty() {
             self.stage_table()
         } else {
