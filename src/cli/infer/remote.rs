@@ -130,17 +130,23 @@ async fn talk(
         fps,
     };
     let (frames, writer) = write_frames(target.create(clip, Some(sound))?);
-    let summary = receive(&mut talk, args.start_frame, |image| {
+    let received = receive(&mut talk, args.start_frame, |image| {
         bar.inc(1);
         frames.send(vec![image].into())
     })
     .await;
     drop((talk, frames));
-    // What is wrong with the sound, or with the film, is the reason for whatever the server then said.
-    let sent = sending.await.context("reading the speech failed")?;
-    let written = finish(writer).await;
-    sent?;
-    let (written, summary) = (written?, summary?);
+    // What is wrong with the sound, or with the film, is the reason for whatever the server then said. A film that is
+    // not finished leaves nothing behind.
+    sending.await.context("reading the speech failed")??;
+    let summary = match received {
+        Ok(summary) => summary,
+        Err(error) => {
+            writer.await.context("writing the film failed")??;
+            return Err(error);
+        }
+    };
+    let written = finish(writer).await?;
     bar.finish_and_clear();
     report.set_speed(summary.frames, started.elapsed());
     report.set_stages(&summary.timings, summary.frames);
