@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::registry::PreloadReport;
 use crate::shutdown::{Request, Signals};
 use crate::telemetry;
-use crate::transport::Server;
+use crate::transport::{Server, StartError};
 
 /// Options of `serve`.
 #[derive(Debug, Default, clap::Args)]
@@ -68,12 +68,7 @@ async fn serve(
     next: &str,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let server = Server::start(config)
-        .await
-        .context("cannot start the server")
-        .or_hint(
-            "is another server running? choose other ports with server.port and server.http_port",
-        )?;
+    let server = start(config).await?;
     let preloaded = tokio::select! {
         reports = server.preload() => reports,
         () = signals.stop() => return end(server, &mut signals).await,
@@ -97,6 +92,17 @@ async fn serve(
             Request::Reload => drop(server.state().reload().await),
             Request::Stop => return end(server, &mut signals).await,
         }
+    }
+}
+
+async fn start(config: Config) -> anyhow::Result<Server> {
+    let started = Server::start(config).await;
+    match &started {
+        Err(StartError::Bind { key, .. }) => {
+            let hint = format!("is another server running? choose another port with {key}");
+            started.context("cannot start the server").or_hint(hint)
+        }
+        _ => started.context("cannot start the server"),
     }
 }
 

@@ -146,7 +146,7 @@ pub struct Server {
     pub http: Option<Listen>,
     /// `max_message_size_mb`: the largest gRPC message, received or sent, in bytes.
     pub max_message_bytes: usize,
-    /// `max_connections`: connections open at once; more wait to be accepted.
+    /// `max_connections`: connections open at once on each port; more wait to be accepted.
     pub max_connections: usize,
     /// `max_concurrent_requests`: calls in progress at once; more are refused with `RESOURCE_EXHAUSTED`.
     pub max_concurrent_requests: usize,

@@ -282,3 +282,5 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod lifecycle_tests;
+#[cfg(test)]
+mod property_tests;

@@ -30,12 +30,12 @@ impl Acceptor {
     ///
     /// # Errors
     /// Why the last one could not.
-    pub(super) async fn bind(listen: &Listen, places: &Arc<Semaphore>) -> io::Result<Self> {
+    pub(super) async fn bind(listen: &Listen, connections: usize) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
         for address in listen.addresses()? {
             match TcpListener::bind(address).await {
                 Ok(listener) => {
-                    let places = Arc::clone(places);
+                    let places = Arc::new(Semaphore::new(connections));
                     return Ok(Self { listener, places });
                 }
                 Err(error) => last = error,

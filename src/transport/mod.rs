@@ -30,7 +30,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tonic_health::server::health_reporter;
 
@@ -99,10 +98,10 @@ impl Server {
     /// If there is no engine, the tokens file is broken, or an address cannot be had.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let auth = Auth::load(config.server.tokens_file.as_deref())?;
-        let places = Arc::new(Semaphore::new(config.server.max_connections));
-        let grpc = bind(&config.server.listen, "server.port", &places).await?;
+        let connections = config.server.max_connections;
+        let grpc = bind(&config.server.listen, "server.port", connections).await?;
         let http = match &config.server.http {
-            Some(listen) => Some(bind(listen, "server.http_port", &places).await?),
+            Some(listen) => Some(bind(listen, "server.http_port", connections).await?),
             None => None,
         };
         let options = backend_options(&config.onnx);
@@ -198,9 +197,9 @@ impl Server {
 async fn bind(
     listen: &Listen,
     key: &'static str,
-    places: &Arc<Semaphore>,
+    connections: usize,
 ) -> Result<Acceptor, StartError> {
-    Acceptor::bind(listen, places)
+    Acceptor::bind(listen, connections)
         .await
         .map_err(|source| StartError::Bind {
             listen: listen.clone(),

@@ -91,7 +91,7 @@ fn server(mut s: Section<'_, '_>, base: &Path) -> Server {
             1..=2047,
             "largest gRPC message, received or sent; a batch of 25 ready-made visual tensors takes 59 MB",
         ) * MIB) as usize,
-        max_connections: s.integer("max_connections", 1024, 1..=65_536, "connections open at once") as usize,
+        max_connections: s.integer("max_connections", 1024, 1..=65_536, "connections open at once on each port; more wait to be accepted") as usize,
         max_concurrent_requests: s.integer(
             "max_concurrent_requests",
             64,
