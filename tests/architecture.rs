@@ -78,7 +78,11 @@ const IMPURE: &[&str] = &[
 ];
 
 /// The files that may switch `unsafe` on.
-const UNSAFE: &[&str] = &["inference/library.rs", "compositor/simd.rs"];
+const UNSAFE: &[&str] = &[
+    "inference/library.rs",
+    "pipeline/memory.rs",
+    "compositor/simd.rs",
+];
 
 fn source_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Global;
 use super::output::{self, OrHint as _, Output};
 use crate::config::Config;
+use crate::pipeline::memory;
 use crate::registry::PreloadReport;
 use crate::shutdown::{Request, Signals};
 use crate::telemetry;
@@ -36,6 +37,7 @@ struct Ready<'a> {
 
 /// Serves until a signal ends it; 0 after an orderly end, 1 after a second signal.
 pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
+    memory::share_arenas();
     let config = Config::load(&global.config)?;
     run_config(config, global, args, output, "")
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::catalog::Catalog;
-use super::{LoadedModel, cpu};
+use super::{LoadedModel, cpu, memory};
 use crate::avatar::Avatar;
 use crate::config::{self, Config, Profile};
 use crate::inference::{Backend, BackendOptions, SessionOptions, WorkerOptions};
@@ -139,6 +139,10 @@ impl Load for Loader {
             model,
             memory_bytes,
         })
+    }
+
+    fn dropped(&self) {
+        memory::give_back();
     }
 }
 

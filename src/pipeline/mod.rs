@@ -15,6 +15,7 @@ pub mod clip;
 pub mod cpu;
 pub mod inspect;
 pub mod loader;
+pub mod memory;
 pub mod model;
 pub mod render;
 pub mod speech;

@@ -180,6 +180,7 @@ fn run_job<L: Load>(loader: &L, job: Job<L>) -> Done<L> {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(model))) {
                 tracing::error!(model = %id, panic = panic_text(&*panic), "unloading model panicked");
             }
+            loader.dropped();
             Done::Dropped { id, number }
         }
     }

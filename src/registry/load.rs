@@ -28,6 +28,9 @@ pub trait Load: Send + Sync + 'static {
     /// # Errors
     /// When the model cannot be used; whatever was allocated must be gone by the time this returns.
     fn load(&self, spec: &ModelSpec<Self::Spec>) -> Result<Loaded<Self::Model>, LoadError>;
+
+    /// Called after a model was dropped, on the same thread: the place to give memory back to the system.
+    fn dropped(&self) {}
 }
 
 /// One configured model.

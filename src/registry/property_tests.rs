@@ -39,15 +39,16 @@ fn event(name: &str) -> Event<u32, u32> {
 fn edge(state: &str, failed_reload: bool, event: &str) -> Option<&'static str> {
     match (state, event) {
         ("unloaded" | "failed", "begin") => Some("loading"),
-        ("failed", "forget") => Some("unloaded"),
-        ("loading", "loaded") => Some("ready"),
+        ("failed", "forget") | ("loading", "abandon") | ("draining", "released") => {
+            Some("unloaded")
+        }
         ("loading", "load failed") => Some("failed"),
-        ("loading", "abandon") => Some("unloaded"),
         ("ready", "begin") => Some("reloading"),
         ("ready", "drain") => Some("draining"),
         ("ready", "forget") if failed_reload => Some("ready"),
-        ("reloading", "loaded" | "load failed" | "abandon") => Some("ready"),
-        ("draining", "released") => Some("unloaded"),
+        ("loading", "loaded") | ("reloading", "loaded" | "load failed" | "abandon") => {
+            Some("ready")
+        }
         _ => None,
     }
 }
@@ -91,7 +92,7 @@ proptest! {
         lfu: bool,
     ) {
         let start = Instant::now();
-        let half_life = Duration::from_secs(600);
+        let half_life = Duration::from_mins(10);
         let policy = if lfu { Policy::Lfu { half_life } } else { Policy::Lru };
         let now = start + Duration::from_secs(5000);
         let sorted: Vec<Vec<(u64, u64)>> = uses

@@ -13,7 +13,7 @@ pub mod raw;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a busy machine; reached only when something hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `is_so` gives something.
 ///

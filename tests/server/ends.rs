@@ -238,7 +238,7 @@ async fn idle_models_leave_and_reports_come_as_configured() {
     let answer = client.infer_batch_composite(batch("red", 2)).await.unwrap();
     assert!(answer.into_inner().success);
     eventually("it is unloaded", async || {
-        (server.metric(r#"lipsync_unloads_total{reason="idle"}"#) == Some(1.0)).then_some(())
+        (server.metric(r#"lipsync_unloads_total{reason="idle"}"#) == Some(1)).then_some(())
     })
     .await;
     let log = server.stop();
@@ -280,20 +280,20 @@ async fn json_logs_and_metrics_tell_what_happened() {
     );
     let metric = |name: &str| server.metric(name).unwrap_or_else(|| panic!("no {name}"));
     let calls = r#"lipsync_requests_total{rpc="InferBatchComposite",code="OK"}"#;
-    assert_eq!(metric(calls), 3.0);
+    assert_eq!(metric(calls), 3);
     let unknown = r#"lipsync_requests_total{rpc="InferBatchComposite",code="NOT_FOUND"}"#;
-    assert_eq!(metric(unknown), 1.0);
-    assert_eq!(metric(r#"lipsync_frames_total{model="green"}"#), 2.0);
-    assert_eq!(metric(r#"lipsync_batches_total{model="green"}"#), 2.0);
+    assert_eq!(metric(unknown), 1);
+    assert_eq!(metric(r#"lipsync_frames_total{model="green"}"#), 2);
+    assert_eq!(metric(r#"lipsync_batches_total{model="green"}"#), 2);
     assert_eq!(
         metric(r#"lipsync_stage_seconds_count{stage="inference"}"#),
-        6.0
+        6
     );
-    assert_eq!(metric(r#"lipsync_unloads_total{reason="evicted"}"#), 1.0);
-    assert_eq!(metric("lipsync_models_loaded"), 2.0);
-    assert_eq!(metric("lipsync_models_max"), 2.0);
-    assert!(metric("lipsync_model_memory_used_bytes") > 0.0);
-    assert!(metric("lipsync_process_resident_bytes") > 0.0);
+    assert_eq!(metric(r#"lipsync_unloads_total{reason="evicted"}"#), 1);
+    assert_eq!(metric("lipsync_models_loaded"), 2);
+    assert_eq!(metric("lipsync_models_max"), 2);
+    assert!(metric("lipsync_model_memory_used_bytes") > 0);
+    assert!(metric("lipsync_process_resident_bytes") > 0);
     let (_, page) = server.get("/metrics");
     assert!(!page.contains("nobody"), "an unknown name became a label");
     server.stop();

@@ -59,7 +59,7 @@ async fn a_full_server_refuses_at_once_and_a_cancelled_call_makes_room() {
             .success
     );
     let refused = r#"lipsync_rejections_total{reason="OVERLOADED"}"#;
-    assert_eq!(server.metric(refused), Some(1.0));
+    assert_eq!(server.metric(refused), Some(1));
     server.stop();
 }
 
@@ -116,7 +116,7 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
         let request = wire::GetModelStatsRequest::default();
         let stats = client.get_model_stats(request).await.unwrap().into_inner();
         let queued = server.metric(r#"lipsync_queue_frames{model="red"}"#);
-        let idle = stats.models[0].leases == 0 && queued == Some(0.0);
+        let idle = stats.models[0].leases == 0 && queued == Some(0);
         (idle && server.info().await.requests_in_progress == 0).then_some(())
     })
     .await;
@@ -129,7 +129,7 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
             .success
     );
     let cancelled = r#"lipsync_requests_total{rpc="InferBatchComposite",code="CANCELLED"}"#;
-    assert!(server.metric(cancelled).is_some_and(|count| count >= 1.0));
+    assert!(server.metric(cancelled).is_some_and(|count| count >= 1));
     server.stop();
 }
 
@@ -191,6 +191,14 @@ async fn all_models_in_use_is_capacity_full_with_a_time_to_retry() {
     server.stop();
 }
 
+/// `message` with a token.
+fn with<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
 #[tokio::test]
 async fn tokens_say_who_may_do_what() {
     let folder = avatars::with_server(&["red"], "tokens_file: tokens");
@@ -198,12 +206,6 @@ async fn tokens_say_who_may_do_what() {
     std::fs::write(folder.path().join("tokens"), tokens).unwrap();
     let server = Server::start(&folder);
     let mut client = server.client().await;
-    fn with<T>(token: &str, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let value = format!("Bearer {token}").parse().unwrap();
-        request.metadata_mut().insert("authorization", value);
-        request
-    }
     let (user, admin) = ("0123456789abcdef", "fedcba9876543210");
     for refused in [
         client.infer_batch_composite(batch("red", 1)).await,

@@ -1,5 +1,9 @@
 //! The real server, over real sockets.
-#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test's helpers fail the test, and say what was skipped"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
