@@ -289,6 +289,24 @@ impl Page<'_> {
             "Sessions replaced after a panic or a hang",
             "model",
             each(|stats| stats.replaced),
+        )?;
+        self.counts(
+            "visual_cache_hits",
+            "Frames whose background's part of the network was kept (onnx.visual_cache_mb)",
+            "model",
+            each(|stats| stats.visual_cache.hits),
+        )?;
+        self.counts(
+            "visual_cache_misses",
+            "Frames whose background's part of the network had to be run",
+            "model",
+            each(|stats| stats.visual_cache.misses),
+        )?;
+        self.gauges(
+            "visual_cache_bytes",
+            "Memory that the kept parts take",
+            "model",
+            each(|stats| stats.visual_cache.bytes),
         )
     }
 }

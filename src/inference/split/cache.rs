@@ -1,6 +1,7 @@
 //! What the visual part gave for each background, within a bound.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,6 +43,28 @@ impl VisualCacheStats {
         } else {
             self.hits as f64 / frames as f64
         }
+    }
+
+    /// What remains to be told of it when it is freed.
+    #[must_use]
+    pub fn freed(self) -> Self {
+        Self {
+            hits: self.hits,
+            misses: self.misses,
+            ..Self::default()
+        }
+    }
+}
+
+/// Adds up the caches of several generations.
+impl AddAssign for VisualCacheStats {
+    fn add_assign(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.backgrounds += other.backgrounds;
+        self.bytes += other.bytes;
+        self.background_bytes = self.background_bytes.max(other.background_bytes);
+        self.bytes_max += other.bytes_max;
     }
 }
 

@@ -158,6 +158,8 @@ pub struct WorkerStats {
     pub dropped: u64,
     /// Sessions replaced after a panic or a hang.
     pub replaced: u64,
+    /// What the network keeps of each background; zeros if it runs whole.
+    pub visual_cache: VisualCacheStats,
 }
 
 /// The sessions of one network on their threads. Dropping it fails what is queued, stops what runs and waits for the

@@ -212,7 +212,9 @@ impl Shared {
         outcome: Result<Buffer, InferenceError>,
         times: RunTimes,
     ) -> bool {
+        let visual_cache = self.network.visual_cache();
         let mut state = self.lock();
+        state.stats.visual_cache = visual_cache.unwrap_or_default();
         let place = &mut state.slots[slot];
         if place.generation != generation {
             return false;

@@ -25,6 +25,11 @@ impl WorkersWatch {
         WorkerStats {
             busy: state.slots.iter().filter(|slot| slot.run.is_some()).count(),
             queued: state.queue.len(),
+            visual_cache: if state.closing {
+                state.stats.visual_cache.freed()
+            } else {
+                state.stats.visual_cache
+            },
             ..state.stats
         }
     }
@@ -54,5 +59,6 @@ impl AddAssign for WorkerStats {
         self.inference += other.inference;
         self.dropped += other.dropped;
         self.replaced += other.replaced;
+        self.visual_cache += other.visual_cache;
     }
 }
