@@ -441,7 +441,7 @@ fn split_speed() {
         }
         for (name, at) in [("median", rounds as usize / 2), ("quickest", 0)] {
             let [whole, kept, same_window, not_kept] = times.clone().map(|mut times| {
-                times.sort();
+                times.sort_unstable();
                 times[at] as f64 / 1e6
             });
             eprintln!(
