@@ -10,7 +10,12 @@ use super::output::OrHint as _;
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// The server to ask, as http://HOST:PORT [default: the port of --config on this machine]
-    #[arg(long, value_name = "URL", env = "LIPSYNC_SERVER")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LIPSYNC_SERVER",
+        hide_env_values = true
+    )]
     server: Option<String>,
     #[command(flatten)]
     token: TokenArgs,

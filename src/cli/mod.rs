@@ -39,6 +39,7 @@ struct Cli {
 
 /// Options every subcommand takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The configuration file
     #[arg(
@@ -46,7 +47,8 @@ pub(crate) struct Global {
         global = true,
         value_name = "FILE",
         default_value = "config.yaml",
-        env = "LIPSYNC_CONFIG"
+        env = "LIPSYNC_CONFIG",
+        hide_env_values = true
     )]
     pub(crate) config: PathBuf,
     /// Print results as JSON

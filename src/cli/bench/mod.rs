@@ -50,7 +50,7 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     repeat: Option<u32>,
-    /// Callers at once where it is about throughput [default: two a core]
+    /// Callers at once where it is about throughput [default: as many as keep the cores busy]
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u16).range(1..=CALLERS_MAX))]
     concurrency: Option<u16>,
     /// How frames are encoded
@@ -116,9 +116,6 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Resu
 }
 
 async fn measure_all(target: &Target, args: &Args, output: &Output) -> anyhow::Result<Report> {
-    let callers = args
-        .concurrency
-        .map_or_else(|| 2 * cpu::cores(), usize::from);
     let bound = match args.repeat {
         Some(batches) => Bound::Batches(batches),
         None => Bound::Time(Duration::from_secs_f64(args.seconds / 2.0)),
@@ -131,6 +128,7 @@ async fn measure_all(target: &Target, args: &Args, output: &Output) -> anyhow::R
         bar.set_message(format!("batch {batch}"));
         let alone = measure(target, batch, 1, bound).await?;
         bar.inc(1);
+        let callers = args.concurrency.map_or_else(|| callers(batch), usize::from);
         let together = measure(target, batch, callers, bound).await?;
         bar.inc(1);
         rows.push(Row::new(batch, alone, together, target.fps));
@@ -150,6 +148,11 @@ async fn measure_all(target: &Target, args: &Args, output: &Output) -> anyhow::R
         repeat: args.repeat,
         rows,
     })
+}
+
+/// As many callers as keep every core busy with batches of this size, and no more frames than queues hold.
+fn callers(batch: usize) -> usize {
+    (2 * cpu::cores()).div_ceil(batch).clamp(2, 32)
 }
 
 /// What is printed.
@@ -242,10 +245,9 @@ impl Report {
             (Some(batches), _) => format!("{batches} batches a caller"),
             (None, seconds) => format!("{} s a row", seconds.unwrap_or_default()),
         };
-        let callers = self.rows.first().map_or(0, |row| row.together.callers);
         let _ = writeln!(
             text,
-            "{} {}x{}, {} · {bound}, warm · stages and latency with 1 caller, throughput with {callers}",
+            "{} {}x{}, {} · {bound}, warm",
             self.model,
             self.width,
             self.height,
@@ -257,7 +259,7 @@ impl Report {
                 .map(|(name, _)| name);
         let header = [
             "batch", visual, queue, inference, composite, encode, "p50", "p99", "frames/s",
-            "together", "streams",
+            "callers", "frames/s", "streams",
         ];
         let mut table = table(header, 0);
         for row in &self.rows {
@@ -271,14 +273,15 @@ impl Report {
             let percentiles = [latency.p50_ms, latency.p99_ms];
             cells.extend(percentiles.map(|ms| format!("{ms:.1}")));
             cells.push(format!("{:.1}", row.alone.frames_per_second));
+            cells.push(row.together.callers.to_string());
             cells.push(format!("{:.1}", row.together.frames_per_second));
             cells.push(row.streams.to_string());
             table.add_row(cells);
         }
         let _ = writeln!(
             text,
-            "{table}\nstages: ms a frame · p50, p99: ms a batch · frames/s: 1 caller · together: frames/s of {callers} callers\n\
-             streams: how many at {} fps the latter carries",
+            "{table}\nwith 1 caller: ms a frame in each stage, ms a batch (p50, p99), frames/s; then with several\n\
+             streams: how many at {} fps the last frames/s carry",
             self.fps
         );
         text

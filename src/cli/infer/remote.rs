@@ -36,7 +36,12 @@ const CHUNKS_AHEAD: usize = 4;
 #[derive(Debug, clap::Args)]
 pub(crate) struct RemoteArgs {
     /// Render on this server, as http://HOST:PORT, instead of here
-    #[arg(long, value_name = "URL", env = "LIPSYNC_SERVER")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LIPSYNC_SERVER",
+        hide_env_values = true
+    )]
     pub(super) server: Option<String>,
     #[command(flatten)]
     token: TokenArgs,
