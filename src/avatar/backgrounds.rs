@@ -1,6 +1,7 @@
 //! The pictures an avatar is painted on: found in a folder, checked by their headers, decoded when first shown.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageReader};
@@ -187,30 +188,63 @@ impl Backgrounds {
         self.size
     }
 
-    /// Decodes background `index` to RGB8. Grey becomes RGB, opaque alpha is dropped.
+    /// Bytes of the file of background `index` if that is a PNG, whatever its name says.
+    ///
+    /// # Panics
+    /// If `index` is not one of [`Backgrounds::len`].
+    #[must_use]
+    pub fn png_bytes(&self, index: usize) -> Option<u64> {
+        let mut file = std::fs::File::open(&self.files[index]).ok()?;
+        let mut start = [0; 4];
+        file.read_exact(&mut start).ok()?;
+        let bytes = file.metadata().ok()?.len();
+        (start == *b"\x89PNG").then_some(bytes)
+    }
+
+    /// Reads the file of background `index`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    ///
+    /// # Panics
+    /// If `index` is not one of [`Backgrounds::len`].
+    pub fn read(&self, index: usize) -> Result<Vec<u8>, BackgroundError> {
+        std::fs::read(&self.files[index])
+            .map_err(|error| self.undecodable(index, error.to_string()))
+    }
+
+    /// Reads and decodes background `index`.
+    ///
+    /// # Errors
+    /// As [`Backgrounds::read`] and [`Backgrounds::decode_file`].
+    ///
+    /// # Panics
+    /// If `index` is not one of [`Backgrounds::len`].
+    pub fn decode(&self, index: usize) -> Result<Frame, BackgroundError> {
+        self.decode_file(index, &self.read(index)?)
+    }
+
+    /// Decodes `file`, the content of the file of background `index`, to RGB8. Grey becomes RGB, opaque alpha is
+    /// dropped.
     ///
     /// # Errors
     /// If the file changed, is broken, or has pixels that are not opaque.
     ///
     /// # Panics
     /// If `index` is not one of [`Backgrounds::len`].
-    pub fn decode(&self, index: usize) -> Result<Frame, BackgroundError> {
-        let path = &self.files[index];
-        let fail = |reason: String| BackgroundError::Decode {
-            path: path.clone(),
-            frame: index,
-            reason,
-        };
-        let picture = open(path, index)?
+    pub fn decode_file(&self, index: usize, file: &[u8]) -> Result<Frame, BackgroundError> {
+        let picture = ImageReader::new(std::io::Cursor::new(file))
+            .with_guessed_format()
+            .map_err(|error| self.undecodable(index, error.to_string()))?
             .decode()
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| self.undecodable(index, error.to_string()))?;
         let size = Size {
             width: picture.width(),
             height: picture.height(),
         };
         if size != self.size {
             return Err(BackgroundError::Size {
-                path: path.clone(),
+                path: self.files[index].clone(),
                 frame: index,
                 found: size,
                 expected: self.size,
@@ -218,12 +252,24 @@ impl Backgrounds {
         }
         if has_transparency(&picture) {
             return Err(BackgroundError::Transparent {
-                path: path.clone(),
+                path: self.files[index].clone(),
                 frame: index,
             });
         }
-        Frame::from_rgb(size, picture.into_rgb8().into_raw())
-            .ok_or_else(|| fail("the decoder returned a wrong number of pixels".to_owned()))
+        Frame::from_rgb(size, picture.into_rgb8().into_raw()).ok_or_else(|| {
+            self.undecodable(
+                index,
+                "the decoder returned a wrong number of pixels".to_owned(),
+            )
+        })
+    }
+
+    fn undecodable(&self, index: usize, reason: String) -> BackgroundError {
+        BackgroundError::Decode {
+            path: self.files[index].clone(),
+            frame: index,
+            reason,
+        }
     }
 }
 

@@ -1,13 +1,28 @@
 //! One avatar's pictures: backgrounds, crop rects, and what frame `k` of its speech is made from.
+//!
+//! ```text
+//! file ──> pixels ──> what the network sees, pieces of PNG ──> kept, in memory and on disk
+//!             └─────> kept for as long as another format, or a background not prepared yet, needs them
+//! ```
+//!
+//! Backgrounds are prepared ahead by threads that give way to everything else ([`Avatar::prepare_from`]); no frame
+//! waits for them. Nothing that is kept exceeds [`Avatar::memory_bytes_max`].
 
 pub mod backgrounds;
 mod cache;
 pub mod crop_rects;
 mod inspect;
+mod prepare;
 pub mod sequence;
+mod sources;
+mod store;
+#[cfg(test)]
+mod tests;
 pub mod visual;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use backgrounds::{BackgroundError, Backgrounds};
 pub use crop_rects::{CropRects, CropRectsError};
@@ -15,23 +30,24 @@ pub use inspect::inspect;
 pub use sequence::Sequence;
 
 use cache::Cache;
+use prepare::Preparation;
+use sources::Sources;
 use visual::Seen;
 
-use crate::compositor::{Compositor, Geometry, Placement};
+use crate::compositor::{Geometry, Placement};
 use crate::config;
-use crate::encoder;
-use crate::frame::{Rect, Size};
+use crate::encoder::{self, Format};
+use crate::frame::{Frame, Rect, Size};
 
-/// An opened avatar: files checked, pictures decoded as they are first shown.
+/// An opened avatar: files checked, pictures decoded and prepared as they are first shown, or ahead of that.
 #[derive(Debug)]
 pub struct Avatar {
     id: Arc<str>,
-    backgrounds: Backgrounds,
-    rects: CropRects,
     sequence: Sequence,
     fps: u32,
-    compositor: Compositor,
-    cache: Cache<Background>,
+    sources: Arc<Sources>,
+    kept: Arc<Kept>,
+    preparation: Preparation,
 }
 
 /// One background, ready to be painted on.
@@ -41,10 +57,74 @@ pub struct Background {
     pub index: usize,
     /// What the generator sees of it.
     pub seen: Arc<Seen>,
+    /// The rect's own pixels.
+    pub raw_rect: Frame,
     /// How a prediction gets into its rect.
     pub placement: Placement,
     /// How a finished frame on it is encoded.
     pub canvas: encoder::Background,
+}
+
+/// What of an avatar's pictures is kept, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepOptions {
+    /// Prepared backgrounds in memory, at most.
+    pub prepared_frames: usize,
+    /// Backgrounds whose pixels are in memory, at most: needed by every format but PNG, and until they are prepared.
+    pub raw_frames: usize,
+    /// Threads that prepare backgrounds ahead; without any, PNGs are encoded whole unless the disk has them prepared.
+    pub threads: usize,
+    /// Prepared backgrounds on disk: bytes at most for one folder of backgrounds; 0 for none.
+    pub disk_bytes: u64,
+    /// The folder they are in; `None` for one beside each folder of backgrounds.
+    pub disk_folder: Option<PathBuf>,
+}
+
+impl KeepOptions {
+    /// As `capacity` says.
+    #[must_use]
+    pub fn new(capacity: &config::Capacity) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            prepared_frames: capacity.background_cache_frames,
+            raw_frames: capacity.raw_cache_frames,
+            threads: capacity.prepare_threads.unwrap_or(cores),
+            disk_bytes: capacity.prepared_cache_bytes,
+            disk_folder: capacity.prepared_cache_dir.clone(),
+        }
+    }
+}
+
+/// What is kept in memory.
+#[derive(Debug)]
+struct Kept {
+    prepared: Cache<Background>,
+    raw: Cache<Background>,
+    /// Whether a format that needs them has asked for pixels.
+    pixels_wanted: AtomicBool,
+}
+
+impl Background {
+    /// Bytes of memory it holds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let pixels = if self.canvas.can_encode(Format::Rgb) {
+            self.canvas.size().rgb_bytes()
+        } else {
+            0
+        };
+        let prepared = self
+            .canvas
+            .prepared()
+            .map_or(0, |prepared| prepared.memory_bytes());
+        let raw_rect = self.raw_rect.data().len();
+        size_of::<Self>()
+            + Seen::BYTES
+            + raw_rect
+            + self.placement.memory_bytes()
+            + pixels
+            + prepared
+    }
 }
 
 /// Why an avatar cannot be opened or shown.
@@ -87,24 +167,38 @@ pub enum AvatarError {
 }
 
 impl Avatar {
-    /// Opens and checks what `model` names. No picture is decoded; at most `cache_frames` will be kept decoded.
+    /// Opens and checks what `model` names. No picture is decoded.
     ///
     /// # Errors
     /// If a file is missing or broken, a rect lies outside the backgrounds, or the counts disagree.
-    pub fn open(model: &config::Model, cache_frames: usize) -> Result<Self, AvatarError> {
+    pub fn open(model: &config::Model, options: &KeepOptions) -> Result<Self, AvatarError> {
         let rects = CropRects::load(&model.crop_rects_path)?;
         let mut backgrounds = Backgrounds::open(&model.background_dir)?;
         let frames = frame_count(model, &rects, &backgrounds)?;
         rects.check(backgrounds.size(), frames, &model.crop_rects_path)?;
         backgrounds.truncate(frames);
+        let sources = Sources::new(backgrounds, rects, model.compositing, options);
+        let kept = Arc::new(Kept {
+            prepared: Cache::new(
+                frames,
+                sources.prepared_limit(options.prepared_frames),
+                Background::memory_bytes,
+            ),
+            raw: Cache::new(
+                frames,
+                sources.raw_limit(options.raw_frames),
+                Background::memory_bytes,
+            ),
+            pixels_wanted: AtomicBool::new(false),
+        });
+        let sources = Arc::new(sources);
         Ok(Self {
             id: model.id.as_str().into(),
-            rects,
             sequence: model.sequence,
             fps: model.fps,
-            compositor: Compositor::new(model.compositing),
-            cache: Cache::new(frames, cache_frames),
-            backgrounds,
+            preparation: Preparation::new(&sources, &kept, model.sequence, options.threads),
+            sources,
+            kept,
         })
     }
 
@@ -117,13 +211,13 @@ impl Avatar {
     /// How many backgrounds there are.
     #[must_use]
     pub fn frames(&self) -> usize {
-        self.backgrounds.len()
+        self.sources.backgrounds().len()
     }
 
     /// The size of every frame.
     #[must_use]
     pub fn size(&self) -> Size {
-        self.backgrounds.size()
+        self.sources.backgrounds().size()
     }
 
     /// Frames a second of speech.
@@ -141,7 +235,7 @@ impl Avatar {
     /// How predictions are fitted into the rects.
     #[must_use]
     pub fn geometry(&self) -> Geometry {
-        self.compositor.geometry()
+        self.sources.geometry()
     }
 
     /// The background that frame `k` shows.
@@ -156,43 +250,84 @@ impl Avatar {
     /// If `index` is not one of [`Avatar::frames`].
     #[must_use]
     pub fn rect(&self, index: usize) -> Rect {
-        // Opening made sure that every background has a rect.
-        self.rects.get(index).expect("a rect for every background")
+        self.sources.rect(index)
     }
 
-    /// Background `index` if it is decoded already.
+    /// Background `index` if it is in memory and can be encoded as `format`; never waits.
     #[must_use]
-    pub fn ready_background(&self, index: usize) -> Option<Arc<Background>> {
-        self.cache.peek(index)
+    pub fn ready_background(&self, index: usize, format: Format) -> Option<Arc<Background>> {
+        let prepared = || self.kept.prepared.peek(index);
+        let raw = || self.kept.raw.peek(index);
+        match format {
+            Format::Png => prepared().or_else(raw),
+            Format::Jpeg { .. } | Format::Rgb => raw(),
+        }
     }
 
-    /// Background `index`, decoded now if need be: some milliseconds of CPU.
+    /// Background `index`, fit for `format`, read or decoded now if need be: some milliseconds of CPU.
     ///
     /// # Errors
     /// If the picture cannot be decoded or has changed its size.
     ///
     /// # Panics
     /// If `index` is not one of [`Avatar::frames`].
-    pub fn background(&self, index: usize) -> Result<Arc<Background>, BackgroundError> {
-        self.cache.get_or_make(index, || {
-            let rect = self.rect(index);
-            let frame = self.backgrounds.decode(index)?;
-            let crop = visual::crop_328(&frame, rect);
-            Ok(Background {
-                index,
-                placement: self.compositor.placement(&crop, rect.size()),
-                seen: Arc::new(Seen::of(&crop)),
-                canvas: encoder::Background::new(Arc::new(frame), rect),
-            })
+    pub fn background(
+        &self,
+        index: usize,
+        format: Format,
+    ) -> Result<Arc<Background>, BackgroundError> {
+        if let Some(ready) = self.ready_background(index, format) {
+            return Ok(ready);
+        }
+        if format == Format::Png {
+            let file = self.sources.read(index)?;
+            if let Some(stored) = self.sources.stored(index, &file) {
+                let background = Arc::new(stored);
+                self.kept.prepared.insert(index, Arc::clone(&background));
+                return Ok(background);
+            }
+            return self
+                .kept
+                .raw
+                .get_or_make(index, || self.sources.decode(index, &file));
+        }
+        self.kept.pixels_wanted.store(true, Ordering::Relaxed);
+        self.kept.raw.get_or_make(index, || {
+            let file = self.sources.read(index)?;
+            self.sources.decode(index, &file)
         })
     }
 
-    /// Bytes the decoded backgrounds may take at most, and the rects.
+    /// Says that frame `k` and those after it will be shown as PNG: their backgrounds are prepared next, by threads
+    /// that start now if they have not. Cheap: call it for every frame.
+    pub fn prepare_from(&self, k: u64) {
+        self.preparation.from(k);
+    }
+
+    /// Whether preparing is over: everything is prepared that can be, and that there is room for.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.preparation.is_over()
+    }
+
+    /// How many backgrounds are in memory prepared.
+    #[must_use]
+    pub fn prepared_frames(&self) -> usize {
+        self.kept.prepared.held().count
+    }
+
+    /// Bytes that what is kept takes now, without the files' names.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let rects = self.sources.rects_bytes();
+        (self.kept.prepared.held().bytes + self.kept.raw.held().bytes + rects) as u64
+    }
+
+    /// Bytes that what is kept, and preparing it, may take at most. Falls once all is prepared, never rises.
     #[must_use]
     pub fn memory_bytes_max(&self) -> u64 {
-        let background = self.size().rgb_bytes() + Seen::BYTES;
-        let rects = self.rects.len() * size_of::<Rect>();
-        (background * self.cache.limit() + rects) as u64
+        let kept = self.kept.prepared.limit().bytes + self.kept.raw.limit().bytes;
+        (kept + self.sources.rects_bytes() + self.preparation.memory_bytes_max()) as u64
     }
 }
 

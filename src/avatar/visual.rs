@@ -94,18 +94,6 @@ impl Seen {
         }
     }
 
-    /// The planes B, G, R, one after another.
-    #[must_use]
-    pub fn planes(&self) -> &[u8] {
-        &self.planes
-    }
-
-    /// The region of these planes; `None` if they are not [`Seen::BYTES`].
-    #[must_use]
-    pub fn from_planes(planes: Box<[u8]>) -> Option<Self> {
-        (planes.len() == Self::BYTES).then_some(Self { planes })
-    }
-
     /// Writes the generator's visual input, f32 `[6, 320, 320]`: the planes divided by 255, then the same with
     /// columns 5..=314 of rows 5..=309 set to 0.
     ///

@@ -229,6 +229,14 @@ pub struct Capacity {
     pub idle_unload: Option<Duration>,
     /// `background_cache_frames`: prepared backgrounds kept in memory per avatar.
     pub background_cache_frames: usize,
+    /// `raw_cache_frames`: backgrounds kept as pixels per avatar.
+    pub raw_cache_frames: usize,
+    /// `prepare_threads`: threads that prepare backgrounds ahead, per avatar; `None` is one a core.
+    pub prepare_threads: Option<usize>,
+    /// `prepared_cache_mb`: bytes of prepared backgrounds kept on disk per folder of backgrounds; 0 is off.
+    pub prepared_cache_bytes: u64,
+    /// `prepared_cache_dir`: where they are kept; `None` is beside each folder of backgrounds.
+    pub prepared_cache_dir: Option<PathBuf>,
     /// `eviction_wait_seconds`: how long a request waits for an idle victim before it is refused.
     pub eviction_wait: Duration,
     /// `parallel_loads`: avatars that may be loading at once.

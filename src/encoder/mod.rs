@@ -281,26 +281,6 @@ impl Encoder {
         Ok(Encoded { parts })
     }
 
-    /// Encodes `background` as it is.
-    ///
-    /// # Errors
-    /// If its pixels are not known, or the format cannot hold the frame; see [`EncodeError`].
-    pub fn encode_unchanged(
-        &self,
-        background: &Background,
-        format: Format,
-    ) -> Result<Encoded, EncodeError> {
-        let whole = background.pixels.as_ref().ok_or(EncodeError::NoPixels)?;
-        let rect = background.rect;
-        let mut patch = self.buffers.take();
-        patch.clear();
-        for y in rect.y1()..rect.y2() {
-            let row = whole.row(y);
-            patch.extend_from_slice(&row[3 * rect.x1() as usize..3 * rect.x2() as usize]);
-        }
-        self.encode(background, &patch, format)
-    }
-
     /// The whole frame's pixels with the patch in place.
     fn pasted(
         &self,

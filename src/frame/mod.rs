@@ -119,6 +119,21 @@ impl Frame {
         &mut self.data
     }
 
+    /// The pixels inside `rect`, as a picture of their own.
+    ///
+    /// # Panics
+    /// If the rectangle does not lie inside the frame.
+    #[must_use]
+    pub fn cut(&self, rect: Rect) -> Self {
+        assert!(rect.fits(self.size), "rect {rect} outside {}", self.size);
+        let columns = 3 * rect.x1() as usize..3 * rect.x2() as usize;
+        let rows = (rect.y1()..rect.y2()).flat_map(|y| &self.row(y)[columns.clone()]);
+        Self {
+            size: rect.size(),
+            data: rows.copied().collect(),
+        }
+    }
+
     /// One row, RGB8.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::catalog::Catalog;
 use super::{LoadedModel, cpu, memory};
-use crate::avatar::Avatar;
+use crate::avatar::{Avatar, KeepOptions};
 use crate::config::{self, Config, Profile};
 use crate::inference::{Backend, BackendOptions, SessionOptions, WorkerOptions};
 use crate::registry::{Load, LoadError, Loaded, ModelSpec};
@@ -16,8 +16,8 @@ use crate::registry::{Load, LoadError, Loaded, ModelSpec};
 pub struct LoadOptions {
     /// Sessions, threads, batches and queues.
     pub workers: WorkerOptions,
-    /// Decoded backgrounds kept per model.
-    pub background_cache_frames: usize,
+    /// What of each model's pictures is kept.
+    pub keep: KeepOptions,
     /// Bytes per model for what its network computes from the backgrounds alone; 0: nothing is kept.
     pub visual_cache_bytes: u64,
 }
@@ -49,7 +49,7 @@ impl LoadOptions {
                 hang_timeout: onnx.hang_timeout,
                 ..WorkerOptions::default()
             },
-            background_cache_frames: config.capacity.background_cache_frames,
+            keep: KeepOptions::new(&config.capacity),
             visual_cache_bytes: onnx.visual_cache_bytes,
         }
     }
@@ -117,8 +117,8 @@ impl Load for Loader {
 
     fn validate(&self, spec: &ModelSpec<config::Model>) -> Result<u64, LoadError> {
         let model = &spec.payload;
-        let avatar = Avatar::open(model, self.options.background_cache_frames)
-            .map_err(|error| refused(model, error))?;
+        let avatar =
+            Avatar::open(model, &self.options.keep).map_err(|error| refused(model, error))?;
         let mut networks = 0;
         for path in std::iter::once(&model.model_path).chain(&model.audio_encoder_path) {
             networks += file_bytes(path).map_err(|error| refused(model, error))?;
@@ -133,12 +133,19 @@ impl Load for Loader {
             .map_err(|error| refused(config, error))?;
         let gained = resident_bytes().saturating_sub(before);
         let files = file_bytes(&config.model_path).unwrap_or(0);
-        let memory_bytes = gained.max(files) + model.memory_bytes_max();
+        model.weigh(gained.max(files));
+        let memory_bytes = model.memory_bytes_max();
+        // Nobody waits for this, and it makes way for whatever else there is to do.
+        model.avatar().prepare_from(0);
         self.catalog.record(&spec.id, &model);
         Ok(Loaded {
             model,
             memory_bytes,
         })
+    }
+
+    fn memory_bytes(model: &LoadedModel) -> Option<u64> {
+        Some(model.memory_bytes_max())
     }
 
     fn dropped(&self) {

@@ -1,7 +1,7 @@
 //! One generation of a loaded model: pictures, sessions and the audio encoder, opened and closed together.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::avatar::{Avatar, AvatarError};
 use crate::config;
@@ -19,6 +19,8 @@ pub struct LoadedModel {
     generator: Workers,
     audio_encoder: Option<Mutex<Box<dyn AudioEncoder>>>,
     speech: SpeechSettings,
+    /// Bytes of everything but the pictures, once measured.
+    networks_bytes: OnceLock<u64>,
     patches: Pool<Vec<u8>>,
     encoder: Encoder,
 }
@@ -56,7 +58,7 @@ impl LoadedModel {
         model: &config::Model,
         options: &LoadOptions,
     ) -> Result<Self, OpenError> {
-        let avatar = Avatar::open(model, options.background_cache_frames)?;
+        let avatar = Avatar::open(model, &options.keep)?;
         let audio_encoder = match &model.audio_encoder_path {
             Some(path) => {
                 let encoder = backend.open_audio_encoder(path, &options.workers.session)?;
@@ -80,6 +82,7 @@ impl LoadedModel {
                 padding: model.audio_padding,
                 rate: crate::audio::FrameRate::new(model.fps)?,
             },
+            networks_bytes: OnceLock::new(),
             patches: Pool::new(super::cpu::cores()),
             encoder: Encoder::new(2 * in_flight),
         })
@@ -97,12 +100,13 @@ impl LoadedModel {
         &self.generator
     }
 
-    /// Bytes its caches may take at most when they are full.
+    /// Bytes it may take at most when its caches are full. Falls once its backgrounds are prepared, never rises.
     #[must_use]
     pub fn memory_bytes_max(&self) -> u64 {
         let visual = self.generator.visual_cache();
         let visual = visual.map_or(0, |cache| cache.bytes_max);
-        self.avatar.memory_bytes_max() + visual
+        let networks = self.networks_bytes.get().copied().unwrap_or(0);
+        networks + self.avatar.memory_bytes_max() + visual
     }
 
     /// Whether speech can drive it; without an audio encoder only ready-made windows can.
@@ -115,6 +119,11 @@ impl LoadedModel {
     #[must_use]
     pub fn speech(&self) -> SpeechSettings {
         self.speech
+    }
+
+    /// Sets what everything but the pictures takes, as was measured when it was loaded.
+    pub(super) fn weigh(&self, networks_bytes: u64) {
+        let _ = self.networks_bytes.set(networks_bytes);
     }
 
     /// Encodes one mel window `[80,16]`; `None` if the model has no audio encoder. Blocks for a millisecond or so.

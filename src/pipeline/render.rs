@@ -121,7 +121,7 @@ async fn render(
 ) -> Result<RenderedFrame, RenderFault> {
     let started = Instant::now();
     let index = model.avatar().background_index(order.index);
-    let background = background(model, index).await?;
+    let background = background(model, order.index, format).await?;
     // A tensor that a client made says nothing about the background.
     let known = order.visual.is_none().then_some(index);
     let visual = match order.visual {
@@ -179,10 +179,12 @@ async fn idle(
     format: Format,
 ) -> Result<RenderedFrame, RenderFault> {
     let shown = model.avatar().background_index(index);
-    let background = background(model, shown).await?;
+    let background = background(model, index, format).await?;
     let encoder = model.encoder().clone();
     let started = Instant::now();
-    let image = cpu::run(move || encoder.encode_unchanged(&background.canvas, format)).await??;
+    let image =
+        cpu::run(move || encoder.encode(&background.canvas, background.raw_rect.data(), format))
+            .await??;
     Ok(RenderedFrame {
         index,
         background: shown,
@@ -194,12 +196,21 @@ async fn idle(
     })
 }
 
-async fn background(model: &LoadedModel, index: usize) -> Result<Arc<Background>, RenderFault> {
-    if let Some(ready) = model.avatar().ready_background(index) {
+/// The background of frame `k`, which tells those who prepare backgrounds where frames are shown.
+async fn background(
+    model: &LoadedModel,
+    k: u64,
+    format: Format,
+) -> Result<Arc<Background>, RenderFault> {
+    if format == Format::Png {
+        model.avatar().prepare_from(k);
+    }
+    let index = model.avatar().background_index(k);
+    if let Some(ready) = model.avatar().ready_background(index, format) {
         return Ok(ready);
     }
     let avatar = Arc::clone(model.avatar());
-    Ok(cpu::run(move || avatar.background(index)).await??)
+    Ok(cpu::run(move || avatar.background(index, format)).await??)
 }
 
 /// Composites and encodes; gives the picture and what the two steps took.

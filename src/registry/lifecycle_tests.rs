@@ -24,6 +24,8 @@ pub(super) enum Fate {
 pub(super) struct Plan {
     pub(super) estimate: u64,
     pub(super) measured: u64,
+    /// What it says it takes once it has settled in.
+    pub(super) settled: Option<u64>,
     pub(super) fate: Fate,
     /// Loads wait until the gate is opened.
     pub(super) gated: bool,
@@ -34,6 +36,7 @@ impl Default for Plan {
         Self {
             estimate: 10 * MB,
             measured: 10 * MB,
+            settled: None,
             fate: Fate::Loads,
             gated: false,
         }
@@ -127,6 +130,11 @@ impl Load for Fake {
             model,
             memory_bytes,
         })
+    }
+
+    fn memory_bytes(model: &FakeModel) -> Option<u64> {
+        let plans = model.world.plans.lock().unwrap();
+        plans.get(&*model.id).and_then(|plan| plan.settled)
     }
 }
 
@@ -628,6 +636,39 @@ async fn measured_bytes_correct_the_estimate() {
     let loads = fake.loads();
     registry.lease("b").await.unwrap_err();
     assert_eq!(fake.loads(), loads);
+    drop(a);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_model_needs_no_more_is_room_for_others() {
+    let (registry, fake) = registry(limits());
+    let large = Plan {
+        measured: 95 * MB,
+        ..Plan::default()
+    };
+    fake.plan("a", large.clone());
+    let a = registry.lease("a").await.unwrap();
+    registry.lease("b").await.unwrap_err();
+    fake.plan(
+        "a",
+        Plan {
+            settled: Some(20 * MB),
+            ..large.clone()
+        },
+    );
+    registry.lease("b").await.unwrap();
+    assert_eq!(loaded(&registry), ["a", "b"]);
+    assert_eq!(registry.snapshot().memory_bytes, 30 * MB);
+    // More than was promised at first is not counted: it is not allowed either.
+    fake.plan(
+        "a",
+        Plan {
+            settled: Some(60 * MB),
+            ..large
+        },
+    );
+    registry.lease("b").await.unwrap();
+    assert_eq!(registry.snapshot().memory_bytes, 30 * MB);
     drop(a);
 }
 

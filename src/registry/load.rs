@@ -31,6 +31,13 @@ pub trait Load: Send + Sync + 'static {
 
     /// Called after a model was dropped, on the same thread: the place to give memory back to the system.
     fn dropped(&self) {}
+
+    /// Bytes the model may take from now on, for one that needed more while it was settling in than it keeps.
+    /// Only less than [`Loaded::memory_bytes`] counts: what is promised is not exceeded later.
+    fn memory_bytes(model: &Self::Model) -> Option<u64> {
+        let _ = model;
+        None
+    }
 }
 
 /// One configured model.

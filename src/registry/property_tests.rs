@@ -202,6 +202,7 @@ async fn live(ops: Vec<Op>) {
                 Plan {
                     estimate: mb * MB / 2,
                     measured: mb * MB,
+                    settled: (mb % 2 == 0).then_some(mb * MB / 4),
                     fate: fate.unwrap_or(Fate::Loads),
                     gated: false,
                 },

@@ -14,6 +14,11 @@ use super::state::{Event, Reason, Reload, State};
 impl<L: Load> Ledger<L> {
     /// Applies all rules. Every one either changes a state, which the others must see, or does nothing.
     pub(super) fn settle(&mut self, now: Moment) {
+        for slot in &mut self.slots {
+            if slot.remeasure() {
+                self.changes += 1;
+            }
+        }
         loop {
             let before = self.changes;
             for index in 0..self.slots.len() {

@@ -202,6 +202,23 @@ impl<L: Load> Slot<L> {
         }
     }
 
+    /// Counts what the ready generation takes by now, if that has become less.
+    pub(super) fn remeasure(&mut self) -> bool {
+        let floor = self.spec.memory_floor_bytes;
+        let State::Ready { current, .. } = &mut self.state else {
+            return false;
+        };
+        let measured = current.model.as_deref().and_then(L::memory_bytes);
+        let Some(bytes) = measured.map(|bytes| bytes.max(floor)) else {
+            return false;
+        };
+        let less = bytes < current.memory_bytes;
+        if less {
+            current.memory_bytes = bytes;
+        }
+        less
+    }
+
     pub(super) fn memory_bytes(&self) -> u64 {
         let held: u64 = self.generations_held().map(|(g, _)| g.memory_bytes).sum();
         held + self.loading_bytes().unwrap_or(0)

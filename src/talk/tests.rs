@@ -57,7 +57,7 @@ fn picture(index: u64) -> RenderedFrame {
         index,
         background: index as usize % 100,
         image: Encoder::new(0)
-            .encode_unchanged(&background, Format::Rgb)
+            .encode(&background, &[index as u8; 3], Format::Rgb)
             .unwrap(),
         timings: FrameTimings::default(),
     }

@@ -121,6 +121,22 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "capacity.background_cache_frames",
             old.capacity.background_cache_frames != new.capacity.background_cache_frames,
         ),
+        (
+            "capacity.raw_cache_frames",
+            old.capacity.raw_cache_frames != new.capacity.raw_cache_frames,
+        ),
+        (
+            "capacity.prepare_threads",
+            old.capacity.prepare_threads != new.capacity.prepare_threads,
+        ),
+        (
+            "capacity.prepared_cache_mb",
+            old.capacity.prepared_cache_bytes != new.capacity.prepared_cache_bytes,
+        ),
+        (
+            "capacity.prepared_cache_dir",
+            old.capacity.prepared_cache_dir != new.capacity.prepared_cache_dir,
+        ),
         ("onnx", *onnx != new.onnx),
         ("logging.level", logging.level != new.logging.level),
         ("logging.format", logging.format != new.logging.format),

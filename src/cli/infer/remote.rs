@@ -370,7 +370,8 @@ fn visuals(model: &LoadedModel, start: u64, count: usize) -> anyhow::Result<Vec<
         .take(count)
         .map(|frame| {
             let avatar = model.avatar();
-            let background = avatar.background(avatar.background_index(frame))?;
+            let background =
+                avatar.background(avatar.background_index(frame), crate::encoder::Format::Png)?;
             let mut tensor = vec![0.0; VISUAL_LEN];
             background.seen.write(&mut tensor);
             Ok(Arc::new(tensor) as SharedFloats)

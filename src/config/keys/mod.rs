@@ -31,7 +31,7 @@ pub(super) fn config(root: Option<&Node>, path: &Path, report: &mut Report) -> C
     let config = Config {
         path: path.to_owned(),
         server: server(section("server", server_at, report), base),
-        capacity: capacity(section("capacity", capacity_at, report)),
+        capacity: capacity(section("capacity", capacity_at, report), base),
         onnx: onnx::read(section("onnx", onnx_at, report), base),
         models: Vec::new(),
         logging: logging(section("logging", logging_at, report), base),
@@ -146,7 +146,7 @@ fn server(mut s: Section<'_, '_>, base: &Path) -> Server {
     server
 }
 
-fn capacity(mut s: Section<'_, '_>) -> Capacity {
+fn capacity(mut s: Section<'_, '_>, base: &Path) -> Capacity {
     let capacity = Capacity {
         max_models: s.integer("max_models", 3, 1..=10_000, "avatars in memory at once") as usize,
         max_memory_bytes: (s.number("max_memory_gb", 4.0, 0.05..=65_536.0, "memory all loaded avatars may take together") * GIB)
@@ -168,8 +168,35 @@ fn capacity(mut s: Section<'_, '_>) -> Capacity {
             "background_cache_frames",
             600,
             1..=1_000_000,
-            "prepared backgrounds kept in memory per avatar",
+            "prepared backgrounds kept in memory per avatar (0.4 to 2 MB each)",
         ) as usize,
+        raw_cache_frames: s.integer(
+            "raw_cache_frames",
+            100,
+            1..=1_000_000,
+            "backgrounds kept as pixels per avatar (3.1 MB each at 1280x720): all formats but PNG need them, and PNG until they are prepared",
+        ) as usize,
+        prepare_threads: s
+            .optional_integer(
+                "prepare_threads",
+                "one a core",
+                0..=256,
+                "threads that prepare an avatar's backgrounds ahead, at low priority; 0: none, PNG frames are encoded whole",
+            )
+            .map(|threads| threads as usize),
+        prepared_cache_bytes: s.integer(
+            "prepared_cache_mb",
+            1024,
+            0..=1_048_576,
+            "disk space for an avatar's prepared backgrounds, which make its next load fast; may be deleted at any time; 0: off",
+        ) * MIB,
+        prepared_cache_dir: s
+            .path(
+                "prepared_cache_dir",
+                "beside the backgrounds",
+                "folder for them; not set: a folder beside background_dir, named like it with .prepared appended",
+            )
+            .map(|path| resolve(base, path)),
         eviction_wait: s.seconds(
             "eviction_wait_seconds",
             5.0,
