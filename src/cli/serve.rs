@@ -37,7 +37,6 @@ struct Ready<'a> {
 
 /// Serves until a signal ends it; 0 after an orderly end, 1 after a second signal.
 pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
-    memory::share_arenas();
     let config = Config::load(&global.config)?;
     run_config(config, global, args, output, "")
 }
@@ -50,6 +49,7 @@ pub(crate) fn run_config(
     output: &Output,
     next: &str,
 ) -> anyhow::Result<ExitCode> {
+    memory::share_arenas();
     let options = telemetry::Options::server(&config.logging, global.verbose, global.quiet);
     let log = telemetry::init(&options, output.log_lines(), output::is_coloured())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,7 +1,7 @@
 //! Memory that a model took goes back to the system when the model goes.
 //!
 //! glibc gives every thread an arena of its own and keeps what is freed there; a model is built by many threads and
-//! freed by one. docs/performance.md has what that cost and what these two calls save. Other allocators return memory
+//! freed by one. `docs/performance.md` has what that cost and what these two calls save. Other allocators return memory
 //! by themselves.
 
 /// Lets all threads share two arenas. For a process that loads and unloads; call it before there are threads.
