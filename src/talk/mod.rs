@@ -152,7 +152,7 @@ pub struct Summary {
     pub idle_frames: u64,
     /// Utterances that were shown to their end.
     pub utterances: u64,
-    /// Real time: speech frames that were left out because they could not be made in time.
+    /// Real time: frames that could not be made in time; speech is left out then, an idle frame comes late.
     pub late_frames: u64,
     /// Real time: frames that were left out because the client did not take them in time.
     pub skipped_frames: u64,

@@ -165,8 +165,9 @@ struct Session<A: Actor> {
 
     /// The next slot to be sent.
     slot: u64,
-    idle_making: Option<BoxFuture<'static, Picture>>,
-    idle: Option<RenderedFrame>,
+    /// The idle frame in the making, and its slot. It is made even if its slot passes: late is better than never.
+    idle_making: Option<BoxFuture<'static, Result<(u64, RenderedFrame), RenderError>>>,
+    idle: Option<(u64, RenderedFrame)>,
     marks: VecDeque<Event>,
     /// The utterance that is shown, and its frames so far.
     shown: Progress,
@@ -449,11 +450,11 @@ impl<A: Actor> Session<A> {
                         }
                     }
                 }
-            } else {
+            } else if self.idle.take().is_some() {
                 self.summary.skipped_frames += 1;
+            } else {
+                self.summary.late_frames += 1;
             }
-            self.idle_making = None;
-            self.idle = None;
             self.slot += 1;
         }
     }
@@ -472,8 +473,9 @@ impl<A: Actor> Session<A> {
             return;
         }
         let (actor, format) = (Arc::clone(&self.actor), self.options.format);
-        let index = self.options.start_index + self.slot;
-        self.idle_making = Some(async move { actor.rest(index, format).await }.boxed());
+        let (slot, index) = (self.slot, self.options.start_index + self.slot);
+        let making = async move { Ok((slot, actor.rest(index, format).await?)) };
+        self.idle_making = Some(making.boxed());
     }
 
     /// When something may be due without anything having happened.
@@ -532,9 +534,9 @@ impl<A: Actor> Session<A> {
             } = planned;
             return picture.map(|picture| self.speech_frame(slot, utterance, frame, picture, now));
         }
-        let picture = self.idle.take()?;
+        let (slot, picture) = self.idle.take()?;
         self.summary.idle_frames += 1;
-        Some(self.frame(self.slot, Kind::Idle, picture))
+        Some(self.frame(slot, Kind::Idle, picture))
     }
 
     fn speech_frame(
@@ -566,7 +568,8 @@ impl<A: Actor> Session<A> {
     }
 
     fn frame(&mut self, slot: u64, kind: Kind, picture: RenderedFrame) -> Event {
-        self.slot = slot + 1;
+        self.slot = self.slot.max(slot + 1);
+        // An idle frame of an earlier slot is out of its turn now.
         self.idle_making = None;
         self.idle = None;
         let sent = self.summary.speech_frames + self.summary.idle_frames;

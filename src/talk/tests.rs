@@ -32,6 +32,8 @@ struct Scripted {
     busy_max: AtomicUsize,
     made: AtomicUsize,
     first_frames: Mutex<Vec<Duration>>,
+    /// Milliseconds more for an idle frame.
+    slow_rest: AtomicUsize,
 }
 
 struct Actor(Arc<Scripted>);
@@ -136,7 +138,8 @@ impl super::Actor for Actor {
     }
 
     async fn rest(&self, index: u64, _: Format) -> Result<RenderedFrame, RenderError> {
-        sleep(Duration::from_millis(1)).await;
+        let slow = self.0.slow_rest.load(Ordering::SeqCst);
+        sleep(Duration::from_millis(1 + slow as u64)).await;
         Ok(picture(index))
     }
 }
@@ -540,6 +543,21 @@ async fn late_audio_moves_the_rest_of_its_utterance_and_idle_fills_the_gap() {
     assert_eq!(speaking, all, "every frame is shown");
     let (events, _) = stream.rest().await;
     assert_eq!(summary(&events).late_frames, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_frames_that_take_too_long_are_fewer_not_none() {
+    let mut stream = start(true, 0);
+    stream.avatar.slow_rest.store(99, Ordering::SeqCst);
+    stream.started().await;
+    let mut slots = Vec::new();
+    for _ in 0..10 {
+        slots.push(stream.frame().await.frame_index);
+    }
+    assert!(slots.windows(2).all(|pair| pair[0] < pair[1]), "{slots:?}");
+    let now = stream.began.elapsed().as_millis() as u64 / 40;
+    assert!(now - slots[9] <= 4, "{slots:?} at {now}");
+    assert!((25..35).contains(&now), "{now}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ pub(super) fn router(state: Arc<ServerState>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .merge(page::router())
+        .merge(page::router(&state))
         .with_state(state)
 }
 
