@@ -48,6 +48,9 @@ pub enum OpenError {
     Audio(#[from] crate::audio::AudioError),
 }
 
+/// Frames of the largest batch a caller may ask for.
+const BATCH_FRAMES_MAX: usize = 25;
+
 impl LoadedModel {
     /// Opens a model: checks its files and starts its sessions. Takes seconds; call it off the async threads.
     ///
@@ -84,7 +87,8 @@ impl LoadedModel {
             },
             networks_bytes: OnceLock::new(),
             patches: Pool::new(super::cpu::cores()),
-            encoder: Encoder::new(2 * in_flight),
+            // A batch's frames are all held until its answer is sent.
+            encoder: Encoder::new(in_flight.max(BATCH_FRAMES_MAX)),
         })
     }
 

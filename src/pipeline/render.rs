@@ -143,9 +143,18 @@ async fn render(
         inference: prediction.inference,
         ..FrameTimings::default()
     };
-    let (mut patch, encoder) = (model.patches().take(), model.encoder().clone());
-    let (image, composite, encode) =
-        cpu::run(move || finish(&prediction, &background, &mut patch, &encoder, format)).await??;
+    let (patches, encoder) = (model.patches().clone(), model.encoder().clone());
+    // The buffers are taken when a core is free, so that no more are in use than there are cores.
+    let (image, composite, encode) = cpu::run(move || {
+        finish(
+            &prediction,
+            &background,
+            &mut patches.take(),
+            &encoder,
+            format,
+        )
+    })
+    .await??;
     timings.composite = composite;
     timings.encode = encode;
     Ok(RenderedFrame {
