@@ -13,7 +13,7 @@ pub(super) const WINDOW: usize = 1 << 15;
 const MATCH_MIN: usize = 4;
 const MATCH_MIN_CHEAP: usize = 8;
 const MATCH_MAX: usize = 258;
-const HASH_BITS: u32 = 15;
+const HASH_BITS: u32 = 16;
 /// A match of this length is taken without looking for a better one.
 const LONG_ENOUGH: usize = 64;
 /// Costs are counted in parts of a bit.
@@ -166,11 +166,13 @@ impl Costs {
         }
     }
 
-    /// How long a match has to be to cost less than bytes of `literal` each, within what is looked for.
+    /// How long a match from far away has to be to cost less than bytes of `literal` each, within what is looked for.
+    /// Shorter ones from nearby may pay too, but save so little that looking for them does not.
     fn shortest_match(&self, literal: u64) -> usize {
+        const FAR: u32 = 8 * BIT;
         let cheapest = self.lengths.iter().min().zip(self.distances.iter().min());
-        let cheapest = cheapest.map_or(0, |(length, distance)| u64::from(length + distance));
-        ((cheapest / literal.max(1)) as usize + 1).clamp(MATCH_MIN, MATCH_MIN_CHEAP)
+        let cost = cheapest.map_or(0, |(length, distance)| u64::from(length + distance + FAR));
+        ((cost / literal.max(1)) as usize + 1).clamp(MATCH_MIN, MATCH_MIN_CHEAP)
     }
 
     fn of_match(&self, length: usize, distance: usize) -> u32 {
