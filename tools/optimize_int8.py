@@ -3,7 +3,8 @@
 
     python tools/optimize_int8.py --generator models/sanders/unet.onnx --audio-encoder models/sanders/audio_encoder.onnx \\
         --backgrounds models/sanders/frames --crop-rects models/sanders/crop_rectangles.json \\
-        [--speech calibration.wav] [--held-out other.wav] [--audio-padding edge|zeros] [--frames 32] [--dry-run] [--force]
+        [--speech calibration.wav] [--held-out other.wav] [--audio-padding edge|zeros] [--frames 32]
+        [--keep-f32 /up.4 --keep-f32 /out] [--dry-run] [--force]
 
 Only Python has the quantiser, so this is a script: needs numpy, scipy, librosa, soundfile, opencv, onnx and onnxruntime.
 Without speech files, espeak-ng reads two texts in two voices.
@@ -156,7 +157,7 @@ def has_integer_dot_product():
     return any(flag in flags for flag in ("avx512_vnni", "avx_vnni", "asimddp"))
 
 
-def quantise(source, target, frames, reduce_range):
+def quantise(source, target, frames, reduce_range, keep_f32):
     # Folded and with shapes, so that a range is measured for every tensor that is left.
     with tempfile.TemporaryDirectory() as folder:
         prepared = pathlib.Path(folder) / "prepared.onnx"
@@ -167,10 +168,20 @@ def quantise(source, target, frames, reduce_range):
             Frames(frames),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
+            nodes_to_exclude=kept_nodes(prepared, keep_f32),
             reduce_range=reduce_range,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
+
+
+def kept_nodes(path, prefixes):
+    """The nodes whose names begin with one of the prefixes."""
+    names = [node.name for node in onnx.load(path).graph.node]
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            sys.exit(f"error: --keep-f32 {prefix}: no node's name begins so; the first is {names[0]}")
+    return [name for name in names if name.startswith(tuple(prefixes))] if prefixes else []
 
 
 def quality(f32, int8, frames):
@@ -216,6 +227,10 @@ def main():
     parser.add_argument("--held-out", type=pathlib.Path, help="what the quality is measured on")
     parser.add_argument("--audio-padding", choices=["edge", "zeros"], default="edge")
     parser.add_argument("--frames", type=int, default=32, help="frames to measure ranges on, and as many for the quality")
+    parser.add_argument(
+        "--keep-f32", action="append", default=[], metavar="PREFIX",
+        help="leave nodes whose names begin so as they are, for quality; may be repeated",
+    )
     parser.add_argument("--rounds", type=int, default=15, help="rounds of the speed measurement")
     parser.add_argument("--dry-run", action="store_true", help="say what it would give, install nothing")
     parser.add_argument("--force", action="store_true", help=f"install below {PSNR_MIN_DB:.0f} dB too")
@@ -241,7 +256,7 @@ def main():
     os.close(handle)
     int8 = pathlib.Path(int8)
     try:
-        quantise(args.generator, int8, calibration, reduce_range)
+        quantise(args.generator, int8, calibration, reduce_range, args.keep_f32)
         size = [path.stat().st_size / 1e6 for path in (args.generator, int8)]
         print(f"size {size[0]:.1f} -> {size[1]:.1f} MB")
         gain = 0.0
