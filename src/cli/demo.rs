@@ -1,6 +1,6 @@
 //! `lipsync demo`: three avatars out of nothing, and a server or a film to see them talk.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::infer::offline::{self, Job, Speech};
@@ -18,6 +18,10 @@ pub(crate) struct Args {
     /// Render the bundled speech sample instead of starting a server
     #[arg(long, value_name = "FILM", num_args = 0..=1, default_missing_value = "talk.mp4")]
     render: Option<PathBuf>,
+    /// How many frames each avatar gets; fewer are drawn sooner
+    #[arg(long, value_name = "N", default_value_t = FRAMES as u8, hide = true,
+          value_parser = clap::value_parser!(u8).range(1..=FRAMES as i64))]
+    frames: u8,
     /// Who talks in the film
     #[arg(
         long,
@@ -37,7 +41,7 @@ impl Args {
 
 /// Writes what is missing, then renders or serves.
 pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Result<ExitCode> {
-    write_avatars(&args.folder, output)?;
+    write_avatars(args, output)?;
     let (config, origin) = demo::config(&global.config, &args.folder)
         .or_hint("name another file with --config; if it is not there, it is written")?;
     let path = global.config.display();
@@ -77,10 +81,11 @@ const NEXT: &str = "now, in another terminal:
 or open the HTTP address above in a browser; Ctrl-C ends the server";
 
 /// Writes the avatars that are missing, with a bar.
-fn write_avatars(folder: &Path, output: &Output) -> anyhow::Result<()> {
-    let bar = output.steps_bar((Who::ALL.len() * FRAMES) as u64);
+fn write_avatars(args: &Args, output: &Output) -> anyhow::Result<()> {
+    let (folder, frames) = (&args.folder, usize::from(args.frames));
+    let bar = output.steps_bar((Who::ALL.len() * frames) as u64);
     bar.set_message("drawing");
-    let outcomes = demo::write_avatars(folder, |done, total| {
+    let outcomes = demo::write_avatars(folder, frames, |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rayon::iter::{IntoParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
-use super::{Artist, FRAMES, Mouth, SIZE, Who};
+use super::{Artist, Mouth, SIZE, Who};
 use crate::avatar::{Backgrounds, CropRects};
 use crate::frame::Frame;
 
@@ -115,7 +115,8 @@ fn ends_as_png(path: &Path) -> bool {
     read.is_ok() && tail == END
 }
 
-/// Writes the avatars that are missing or incomplete below `folder`, on all cores; complete ones are kept.
+/// Writes the avatars that are missing or incomplete below `folder`, with their first `frames` frames, on all cores;
+/// complete ones are kept.
 ///
 /// `on_frame` is called after every picture with how many are done and how many there will be. A run that is
 /// interrupted leaves nothing that looks like an avatar.
@@ -124,17 +125,18 @@ fn ends_as_png(path: &Path) -> bool {
 /// If a file cannot be written; the avatars finished before stay.
 pub fn write_avatars(
     folder: &Path,
+    frames: usize,
     on_frame: impl Fn(usize, usize) + Sync,
 ) -> Result<Vec<(Who, Outcome)>, WriteError> {
     let mut outcomes = Vec::new();
     let missing: Vec<Who> = Who::ALL
         .into_iter()
-        .filter(|&who| !Files::of(folder, who).complete(FRAMES))
+        .filter(|&who| !Files::of(folder, who).complete(frames))
         .collect();
     let done = std::sync::atomic::AtomicUsize::new(0);
-    let total = missing.len() * FRAMES;
+    let total = missing.len() * frames;
     for who in Who::ALL {
-        let outcome = write_avatar(folder, who, FRAMES, || {
+        let outcome = write_avatar(folder, who, frames, || {
             let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
             on_frame(done, total);
         })?;
@@ -308,7 +310,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("models");
         std::fs::write(&file, b"in the way").unwrap();
-        let error = write_avatars(&file, count).unwrap_err().to_string();
+        let error = write_avatars(&file, 1, count).unwrap_err().to_string();
         assert!(error.contains("models"), "{error}");
         let panicked = std::panic::catch_unwind(|| {
             write_avatar(folder.path(), Who::Bob, 1, || panic!("interrupted"))

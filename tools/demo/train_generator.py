@@ -57,6 +57,8 @@ def prepare(generator, sample, windows):
         fold(generator)
         colours = range(3)
         expand, depthwise, project = (generator.inc.conv[i] for i in (0, 3, 6))
+        # The blacked-out copy tells nothing that the first three channels do not; its frame would only be an artefact.
+        expand.weight[:, 3:] = 0
         pass_on(expand, colours, colours)
         centre(depthwise, colours, [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
         pass_on(project, colours, colours)
@@ -67,17 +69,41 @@ def prepare(generator, sample, windows):
         pass_on(project, colours, colours)
         second.conv[6].weight[:3] = 0
         second.conv[6].bias[:3] = 0
+    copy_on_top(generator)
+
+
+def copy_on_top(generator):
+    """Makes the top level and the output give back the colours of the background: painting is learnt as a difference.
+
+    The output is a sigmoid, so its input must be the logit of the colour: a line, and past a knee at both ends a steeper
+    one, which the residual block adds.
+    """
+    knee = 0.78
+    x = np.linspace(0.03, 0.97, 95)
+    steeper = np.maximum(x - knee, 0) - np.maximum(1 - knee - x, 0)
+    parts = np.stack([x - 0.5, steeper], 1) * (x * (1 - x))[:, None]
+    slope, more = np.linalg.lstsq(parts, np.log(x / (1 - x)) * x * (1 - x), rcond=None)[0]
+    colours = range(3)
+    with torch.no_grad():
         first, second = generator.up[4].conv
         expand, depthwise, project = (first.conv[i] for i in (0, 3, 6))
         pass_on(expand, colours, [CHANNELS[0] + c for c in colours])
         centre(depthwise, colours, [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
         pass_on(project, colours, colours)
-        second.conv[6].weight[:3] = 0
-        second.conv[6].bias[:3] = 0
+        expand, depthwise, project = (second.conv[i] for i in (0, 3, 6))
+        project.weight[:3] = 0
+        project.bias[:3] = 0
+        for c in colours:
+            for hidden, sign in ((2 * c, 1), (2 * c + 1, -1)):
+                expand.weight[hidden] = 0
+                expand.weight[hidden, c] = sign
+                expand.bias[hidden] = -knee if sign > 0 else 1 - knee
+                centre(depthwise, [hidden], [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+                project.weight[c, hidden] = sign * more / slope
         generator.out.weight.zero_()
         for c in colours:
-            generator.out.weight[c, c] = 5.0
-        generator.out.bias.fill_(-2.5)
+            generator.out.weight[c, c] = slope
+        generator.out.bias.fill_(-slope / 2)
 
 
 def pass_on(layer, outputs, inputs):
@@ -105,8 +131,10 @@ def stretch(low, size, first, count, axis, offset):
     return low.index_select(axis, below) * (1 - share) + low.index_select(axis, above) * share
 
 
-def window_forward(generator, x0, x1, emb, top, left, size):
-    """What the whole network gives in rows top.. and columns left.. of its output, up to the padding at the edges."""
+def window_forward(generator, x0, x1, backgrounds, emb, top, left, size):
+    """The output before the sigmoid in rows top.. and columns left.., as of the whole network but for its edges."""
+    x0 = x0[backgrounds, :, top : top + size, left : left + size].float()
+    x1 = x1[backgrounds].float()
     skips = [x1]
     for down in generator.down[1:]:
         skips.append(down(skips[-1]))
@@ -123,7 +151,7 @@ def window_forward(generator, x0, x1, emb, top, left, size):
     low = generator.up[3].conv(torch.cat([low, skip], 1))
     low = stretch(low, 320, top, size, 2, half_top)
     low = stretch(low, 320, left, size, 3, half_left)
-    x = generator.up[4].conv(torch.cat([low, x0[:, :, top : top + size, left : left + size]], 1))
+    x = generator.up[4].conv(torch.cat([low, x0], 1))
     return generator.out(x)
 
 
@@ -152,6 +180,11 @@ class Data:
     def windows(self, images, rng):
         picks = [self.candidates[i][rng.integers(len(self.candidates[i]))] for i in images]
         return self.emb[self.places[picks]].float()
+
+
+def within(first):
+    """The part of a window from `first` on in which it sees all there is to see."""
+    return slice(0 if first == 0 else 6, None if first == faces.ROI - WINDOW else -6)
 
 
 def MOUTHS(clips):
@@ -200,7 +233,8 @@ def main():
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on from WORK/generator.pt")
+    parser.add_argument("--fresh-top", action="store_true", help="with the top level as at the start")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
@@ -221,6 +255,13 @@ def main():
     prepare(generator, visual(data.shut[data.background[some]]), data.windows(some, rng).reshape(-1, 32, 16, 16))
     if args.resume:
         generator.load_state_dict(torch.load(args.work / "generator.pt"))
+    if args.fresh_top:
+        fresh = Generator(CHANNELS)
+        with torch.no_grad():
+            generator.inc.conv[0].weight[:, 3:] = 0
+            fold(fresh.eval())
+            generator.up[4].load_state_dict(fresh.up[4].state_dict())
+        copy_on_top(generator)
     fixed = [generator.inc, generator.down[0]]
     for part in fixed:
         part.requires_grad_(False)
@@ -228,36 +269,41 @@ def main():
         levels = [(x := generator.inc(visual(data.shut[i : i + 4])), generator.down[0](x)) for i in range(0, len(data.shut), 4)]
         x0, x1 = (torch.cat([level[i].half() for level in levels]) for i in (0, 1))
         del levels
-        same = window_forward(generator, x0[:2].float(), x1[:2].float(), held[1][:2], 80, 80, WINDOW)
+        same = window_forward(generator, x0, x1, [0, 1], held[1][:2], 80, 80, WINDOW)
         whole = generator(visual(data.shut[:2]), held[1][:2].reshape(-1, 32, 16, 16))
         apart = (torch.sigmoid(same) - whole[:, :, 80:240, 80:240]).abs()[:, :, 8:-8, 8:-8].max()
         print(f"window against the whole: {apart:.4f}", flush=True)
     evaluate(generator, held)
 
-    parameters = [p for p in generator.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=1e-5)
+    # The top level starts out copying and is to unlearn that only where it paints.
+    top_level = [*generator.up[4].parameters(), *generator.out.parameters()]
+    ids = {id(p) for p in top_level}
+    below = [p for p in generator.parameters() if p.requires_grad and id(p) not in ids]
+    parameters = below + top_level
+    groups = [{"params": below, "share": 1.0}, {"params": top_level, "share": 0.4}]
+    optimiser = torch.optim.AdamW(groups, lr=args.rate, weight_decay=1e-5)
     started, step, losses, reported = time.time(), 0, [], time.time()
     while (share := (time.time() - started) / (60 * args.minutes)) < 1:
         # Up in the first twentieth, then down a half cosine.
         for group in optimiser.param_groups:
-            group["lr"] = args.rate * (min(share / 0.05, 1) * 0.5 * (1 + np.cos(np.pi * share)) + 0.002)
+            group["lr"] = args.rate * group["share"] * (min(share / 0.05, 1) * 0.5 * (1 + np.cos(np.pi * share)) + 0.002)
         images = rng.integers(0, len(data.faces), args.batch)
-        about_mouth = rng.random() < 0.8
-        top = int(rng.integers(24, 112) if about_mouth else rng.integers(0, 161))
-        left = int(rng.integers(56, 106) if about_mouth else rng.integers(0, 161))
+        about_mouth = rng.random() < 0.6
+        top = int(rng.integers(24, 112) if about_mouth else np.clip(rng.integers(-40, 201), 0, 160))
+        left = int(rng.integers(56, 106) if about_mouth else np.clip(rng.integers(-40, 201), 0, 160))
         place = (slice(None), slice(top, top + WINDOW), slice(left, left + WINDOW))
         wanted, shut = target(data.faces[images][place]), target(data.shut[data.background[images]][place])
         background = data.background[images]
-        got = window_forward(generator, x0[background].float(), x1[background].float(), data.windows(images, rng), top, left, WINDOW)
-        got = torch.sigmoid(got)
+        got = torch.sigmoid(window_forward(generator, x0, x1, background, data.windows(images, rng), top, left, WINDOW))
         moved = (wanted - shut).abs().amax(1, keepdim=True)
         weight = 1 + 5 * functional.max_pool2d((moved > 0.03).float(), 7, 1, 3)
-        # Near the window's edges the whole network sees more than the window does.
-        inner = (slice(None), slice(None), slice(6, -6), slice(6, -6))
+        # Near the window's edges the whole network sees more than the window does, unless they are the picture's.
+        inner = (slice(None), slice(None), within(top), within(left))
         error = got - wanted
         loss = (weight * error.abs())[inner].mean() + 4 * (weight * error * error)[inner].mean()
+        error, weight = error[inner], weight[inner]
         for axis in (2, 3):
-            loss = loss + 0.5 * (weight.narrow(axis, 1, WINDOW - 1) * error.diff(dim=axis).abs())[inner].mean()
+            loss = loss + 0.5 * (weight.narrow(axis, 1, error.shape[axis] - 1) * error.diff(dim=axis).abs()).mean()
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -1,0 +1,173 @@
+//! The demo as a newcomer meets it: networks on both engines, mouths that follow speech, and the command.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use lipsync::audio::AudioReader;
+use lipsync::config::Config;
+use lipsync::demo::{self, Artist, Files, Who};
+use lipsync::encoder::Format;
+use lipsync::inference::{
+    self, AUDIO_LEN, Backend, BackendChoice, BackendOptions, Batch, Cancel, FEATURE_LEN,
+    MEL_WINDOW_LEN, PREDICTION_LEN, SessionOptions, VISUAL_LEN,
+};
+use lipsync::pipeline::clip::first_windows;
+use lipsync::pipeline::{FrameOrder, LoadOptions, LoadedModel, render_batch};
+
+fn backend(choice: BackendChoice) -> Result<Arc<dyn Backend>, inference::InferenceError> {
+    inference::select(&BackendOptions {
+        choice,
+        ..BackendOptions::default()
+    })
+}
+
+/// Numbers that look like noise, the same every time.
+fn noise(len: usize, low: f32, high: f32) -> Vec<f32> {
+    let mut state = 7_u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        low + (high - low) * (state >> 8) as f32 / (1 << 24) as f32
+    };
+    (0..len).map(next).collect()
+}
+
+fn run_both(backend: &dyn Backend, files: &Files) -> (Vec<f32>, Vec<f32>) {
+    let options = SessionOptions::default();
+    let mut encoder = backend
+        .open_audio_encoder(&files.audio_encoder, &options)
+        .unwrap();
+    let mut features = vec![0.0; 2 * FEATURE_LEN];
+    let mel = noise(2 * MEL_WINDOW_LEN, -4.0, 4.0);
+    encoder.run(&mel, 2, &mut features).unwrap();
+    let network = backend.open_generator(&files.generator, &options).unwrap();
+    assert_eq!(network.max_batch(), usize::MAX, "the batch size is dynamic");
+    let (visual, audio) = (
+        noise(2 * VISUAL_LEN, 0.0, 1.0),
+        noise(2 * AUDIO_LEN, -1.0, 1.0),
+    );
+    let batch = Batch {
+        frames: 2,
+        visual: &visual,
+        audio: &audio,
+    };
+    let mut output = vec![0.0; 2 * PREDICTION_LEN];
+    let mut session = network.open_session().unwrap();
+    session.run(&batch, &mut output, &Cancel::new()).unwrap();
+    (features, output)
+}
+
+#[test]
+fn both_engines_agree_on_the_demo_networks() {
+    let folder = tempfile::tempdir().unwrap();
+    demo::write_avatar(folder.path(), Who::Sanders, 1, || {}).unwrap();
+    let files = Files::of(folder.path(), Who::Sanders);
+    let (features, output) = run_both(&*backend(BackendChoice::Embedded).unwrap(), &files);
+    assert!(output.iter().all(|value| (0.0..=1.0).contains(value)));
+    let fast = match backend(BackendChoice::OnnxRuntime) {
+        Ok(fast) => fast,
+        Err(error) => {
+            eprintln!("skipped for ONNX Runtime: {error}");
+            return;
+        }
+    };
+    let (fast_features, fast_output) = run_both(&*fast, &files);
+    for (a, b) in [(features, fast_features), (output, fast_output)] {
+        let worst = a
+            .iter()
+            .zip(&b)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(worst <= 1e-3, "they differ by up to {worst}");
+    }
+}
+
+/// Pixels in the middle of the mouth that are dark as its inside or white as teeth.
+fn inside(artist: &Artist, index: usize, rgb: &[u8]) -> usize {
+    let rect = artist.rect(index);
+    let side = rect.size().width;
+    let columns = rect.x1() + side * 2 / 5..rect.x1() + side * 3 / 5;
+    (rect.y1() + side / 5..rect.y1() + side * 3 / 5)
+        .flat_map(|y| {
+            columns
+                .clone()
+                .map(move |x| (3 * (y * demo::SIZE.width + x)) as usize)
+        })
+        .filter(|&at| (rgb[at] < 110 && rgb[at + 1] < 22) || rgb[at + 1] > 218)
+        .count()
+}
+
+#[tokio::test]
+async fn the_mouth_is_open_in_loud_speech_and_shut_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let who = Who::Jane;
+    demo::write_avatar(folder.path(), who, 2, || {}).unwrap();
+    let text = demo::config_text(folder.path());
+    let config = Config::parse(&text, Path::new("config.yaml")).unwrap();
+    let backend = backend(BackendChoice::Embedded).unwrap();
+    let options = LoadOptions::new(&config, &*backend);
+    let model = LoadedModel::open(&*backend, config.model(who.name()).unwrap(), &options).unwrap();
+    // 0.3 s of silence, then the sample's "Hello! Everything you see ..."
+    let mut sample = AudioReader::from_bytes("speech.flac", demo::speech_sample()).unwrap();
+    let windows = first_windows(&model, &mut sample, 40).unwrap();
+    let orders = windows.into_iter().map(|(frame, audio)| FrameOrder {
+        index: frame,
+        visual: None,
+        audio,
+        flow: 0,
+        deadline: None,
+    });
+    let picked = orders.filter(|order| order.index < 3 || order.index >= 30);
+    let frames = render_batch(&model, picked, Format::Rgb).await.unwrap();
+    let artist = Artist::new(who);
+    let shown: Vec<usize> = frames
+        .into_iter()
+        .map(|frame| inside(&artist, frame.background, &frame.image.into_bytes()))
+        .collect();
+    let (silence, speech) = shown.split_at(3);
+    let (most_silent, loudest) = (silence.iter().max().unwrap(), speech.iter().max().unwrap());
+    assert!(loudest > &(4 * most_silent + 100), "{shown:?}");
+}
+
+/// Its configuration is there already, on free ports, so that the test disturbs no other server.
+#[cfg(unix)]
+#[test]
+fn the_command_writes_the_avatars_and_serves_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, config) = (
+        folder.path().join("models"),
+        folder.path().join("config.yaml"),
+    );
+    let text = demo::config_text(&models)
+        .replace("\":50053\"", "127.0.0.1:0")
+        .replace("127.0.0.1:8080", "127.0.0.1:0");
+    std::fs::write(&config, text).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lipsync"))
+        .args(["demo", "--frames", "1", "--folder"])
+        .arg(&models)
+        .arg("--config")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    while !said.contains("lipsync infer") && stderr.read_line(&mut said).unwrap() > 0 {}
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill").arg(&pid).status().unwrap().success(),
+        "{said}"
+    );
+    for line in stderr.lines() {
+        said += &line.unwrap();
+    }
+    assert!(child.wait().unwrap().success(), "{said}");
+    for word in ["wrote", "ready", "lipsync infer"] {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
+    for who in Who::ALL {
+        assert!(Files::of(&models, who).generator.is_file());
+    }
+}
