@@ -90,14 +90,17 @@ def main():
     parser.add_argument("lipsync")
     parser.add_argument("artist")
     parser.add_argument("--seconds", type=float, default=12)
+    parser.add_argument("--work", type=pathlib.Path, help="holds models/ and config.yaml already, of an earlier demo")
     args = parser.parse_args()
     artist = faces.Artist(args.artist)
     clip = speech.held_out()[: int(args.seconds * speech.RATE_HZ)]
     mouth = speech.mouth(speech.mel(clip))
     with tempfile.TemporaryDirectory() as folder:
-        work = pathlib.Path(folder)
-        # Writes the avatars and a configuration for them, and a film nobody looks at.
-        run(args.lipsync, "-q", "--config", work / "config.yaml", "demo", "--folder", work / "models", "--render", work / "talk.mp4")
+        work = args.work or pathlib.Path(folder)
+        if not args.work:
+            # Writes the avatars and a configuration for them, and a film nobody looks at.
+            demo = ["demo", "--folder", work / "models", "--render", work / "talk.mp4"]
+            run(args.lipsync, "-q", "--config", work / "config.yaml", *demo)
         good = True
         for person, name in enumerate(NAMES):
             rects = json.loads((work / "models" / name / "crop_rects.json").read_text())
