@@ -42,7 +42,6 @@ fn run_both(backend: &dyn Backend, files: &Files) -> (Vec<f32>, Vec<f32>) {
     let mel = noise(2 * MEL_WINDOW_LEN, -4.0, 4.0);
     encoder.run(&mel, 2, &mut features).unwrap();
     let network = backend.open_generator(&files.generator, &options).unwrap();
-    assert_eq!(network.max_batch(), usize::MAX, "the batch size is dynamic");
     let (visual, audio) = (
         noise(2 * VISUAL_LEN, 0.0, 1.0),
         noise(2 * AUDIO_LEN, -1.0, 1.0),
@@ -51,6 +50,7 @@ fn run_both(backend: &dyn Backend, files: &Files) -> (Vec<f32>, Vec<f32>) {
         frames: 2,
         visual: &visual,
         audio: &audio,
+        backgrounds: &[],
     };
     let mut output = vec![0.0; 2 * PREDICTION_LEN];
     let mut session = network.open_session().unwrap();
@@ -94,7 +94,11 @@ fn inside(artist: &Artist, index: usize, rgb: &[u8]) -> usize {
                 .clone()
                 .map(move |x| (3 * (y * demo::SIZE.width + x)) as usize)
         })
-        .filter(|&at| (rgb[at] < 110 && rgb[at + 1] < 22) || rgb[at + 1] > 218)
+        .filter(|&at| {
+            let [red, green, blue] = [0, 1, 2].map(|channel| i32::from(rgb[at + channel]));
+            let dark_red = green < 48 && red < 130 && 10 * red > 22 * green;
+            dark_red || (green > 160 && red - blue < 36)
+        })
         .count()
 }
 

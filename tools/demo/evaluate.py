@@ -8,7 +8,7 @@ that no network was trained on, and compares every frame with the drawing of the
 
 - PSNR inside the crop rect;
 - the correlation between the opening measured in the output's pixels and the one that drove the drawing: the mean height,
-  over the columns in the middle of the mouth, from the first to the last pixel that is dark as the inside or white as teeth;
+  over the columns in the middle of the mouth, from the first to the last pixel that is dark red as the inside or white as teeth;
 - how open the mouth is in silence, by the same measure.
 
 Exits with 1 if a goal is missed. Needs espeak-ng, librosa, OpenCV and soundfile.
@@ -39,8 +39,10 @@ def opening_rows(rect):
     """The height of what is seen inside the mouth, in rows of the rect (RGB)."""
     side = len(rect)
     middle = rect[side // 5 : side * 3 // 5, side // 2 - side // 24 : side // 2 + side // 24].astype(int)
-    red, green = middle[..., 0], middle[..., 1]
-    inside = ((red < 110) & (green < 22)) | (green > 218)
+    red, green, blue = (middle[..., channel] for channel in range(3))
+    dark_red = (green < 48) & (red < 130) & (red > 2.2 * green)
+    white = (green > 160) & (red - blue < 36)
+    inside = dark_red | white
     heights = []
     for column in inside.T:
         rows = np.flatnonzero(column)
