@@ -44,6 +44,7 @@ enum Text {
 /// The start message, with words for what is a number on the wire.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of the proto file")]
 struct Start {
     model_id: String,
     token: Option<String>,
@@ -284,7 +285,7 @@ fn input(message: Result<Message, axum::Error>) -> Result<Option<Input>, InputEr
 fn message(event: Event) -> Message {
     let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
     text(&match event {
-        Event::Frame(frame) => return Message::Binary(frame_bytes(frame)),
+        Event::Frame(frame) => return Message::Binary(frame_bytes(&frame)),
         Event::Started(about) => Told::Started {
             fps: about.fps,
             width: about.size.width,
@@ -316,7 +317,7 @@ fn text(told: &Told<'_>) -> Message {
     Message::Text(serde_json::to_string(told).unwrap_or_default().into())
 }
 
-fn frame_bytes(frame: Frame) -> Bytes {
+fn frame_bytes(frame: &Frame) -> Bytes {
     let (kind, utterance, utterance_frame) = match frame.kind {
         Kind::Speech { utterance, frame } => ("speech", Some(utterance), Some(frame)),
         Kind::Idle => ("idle", None, None),
