@@ -1,4 +1,4 @@
-//! Spliced frames opened by decoders that we did not write: zlib, Pillow, OpenCV and pngcheck, where installed.
+//! Spliced frames opened by decoders that we did not write: zlib, Pillow, `OpenCV` and pngcheck, where installed.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use std::path::Path;
