@@ -1,4 +1,5 @@
 //! The demo as a newcomer meets it: networks on both engines, mouths that follow speech, and the command.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
