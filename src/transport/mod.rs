@@ -42,7 +42,7 @@ use state::{Phase, ServerState, Settings};
 use crate::config::{Config, EvictionPolicy, Listen};
 use crate::inference::{self, InferenceError};
 use crate::pipeline::loader::backend_options;
-use crate::pipeline::{LoadOptions, Loader};
+use crate::pipeline::{LoadOptions, Loader, memory};
 use crate::registry::{ConfigureError, Limits, Policy, PreloadReport, Registry, log_report};
 use crate::wire;
 use crate::wire::lip_sync_server::LipSyncServer;
@@ -108,6 +108,9 @@ impl Server {
         let backend = tokio::task::spawn_blocking(move || inference::select(&options));
         let backend = backend.await.map_err(|_| StartError::Crashed)??;
         let engine = backend.info().clone();
+        if engine.library.is_some() {
+            memory::map_large_blocks();
+        }
         let loader = Loader::new(Arc::clone(&backend), LoadOptions::new(&config, &*backend));
         let catalog = loader.catalog().clone();
         let registry = Registry::start(loader, Loader::specs(&config), limits(&config))?;
