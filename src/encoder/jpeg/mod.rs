@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_hd_frame_encodes_a_fraction() {
+    fn a_720p_frame_encodes_a_fraction() {
         let size = Size {
             width: 1280,
             height: 720,
