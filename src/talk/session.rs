@@ -77,6 +77,8 @@ pub async fn talk<A: Actor>(
                 session.made(id, picture, Instant::now())?;
             }
             idle = maybe(&mut session.idle_making) => {
+                // What has passed meanwhile must not count against the frame that is there now.
+                session.pass_slots(Instant::now());
                 session.idle_making = None;
                 session.idle = Some(idle?);
             }
