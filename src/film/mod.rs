@@ -131,6 +131,9 @@ pub enum FilmError {
         "frames of {0} cannot become H.264 here (16x16 to 3840x2160): write pictures, or add --encoder ffmpeg"
     )]
     PictureSize(Size),
+    /// No frame was pushed.
+    #[error("there is not one frame to make a film of: the speech is too short")]
+    NoFrames,
     /// The compiled-in H.264 encoder failed.
     #[error("the H.264 encoder failed: {0}")]
     Picture(#[source] openh264::Error),

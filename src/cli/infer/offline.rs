@@ -28,6 +28,9 @@ use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, render
 /// Finished frames that may wait for the film's encoder.
 const FRAMES_AHEAD: usize = 4;
 
+/// Speech lasts at least the inverse of this in seconds: a frame of film.
+const SPEECH_MIN_FRACTION: u64 = 25;
+
 /// What to render.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
@@ -54,7 +57,20 @@ impl Speech {
     /// Opens it from the start.
     pub(crate) fn open(&self) -> anyhow::Result<AudioReader> {
         match self {
-            Self::File(path) => Ok(AudioReader::open(path)?),
+            Self::File(path) => {
+                let reader = AudioReader::open(path)?;
+                let rate = u64::from(reader.format().rate_hz);
+                if let Some(frames) = reader.expected_frames()
+                    && frames * SPEECH_MIN_FRACTION < rate
+                {
+                    let error = anyhow::anyhow!(
+                        "audio file {} is too short to be speech: {frames} samples at {rate} Hz",
+                        path.display()
+                    );
+                    return Err(error).or_hint("give at least a twenty-fifth of a second");
+                }
+                Ok(reader)
+            }
             Self::Sample => Ok(AudioReader::from_bytes(
                 "the bundled sample",
                 demo::speech_sample(),

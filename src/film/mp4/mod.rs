@@ -75,6 +75,9 @@ impl Film for Mp4 {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), FilmError> {
+        if self.frames == 0 {
+            return Err(FilmError::NoFrames);
+        }
         self.write_sound(None)?;
         let sound = self.sound.as_ref().map(SoundTrack::description);
         self.spool
