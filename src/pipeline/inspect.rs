@@ -1,6 +1,7 @@
 //! Opening everything a model names, to find all that is wrong with it.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use crate::avatar;
 use crate::config;
@@ -26,7 +27,7 @@ pub fn inspect(model: &config::Model, backend: &dyn Backend) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut network = |key, opened: Result<(), InferenceError>| {
         if let Err(error) = opened {
-            faults.push((key, error.to_string()));
+            faults.push((key, with_causes(&error)));
         }
     };
     let generator = backend.open_generator(&model.model_path, &options);
@@ -36,8 +37,20 @@ pub fn inspect(model: &config::Model, backend: &dyn Backend) -> Vec<Fault> {
         network("audio_encoder_path", encoder.map(drop));
     }
     let pictures = avatar::inspect(model).into_iter();
-    faults.extend(pictures.map(|(key, error)| (key, error.to_string())));
+    faults.extend(pictures.map(|(key, error)| (key, with_causes(&error))));
     bounded(faults)
+}
+
+/// The error and its causes on one line, those left out that it tells itself.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// The same faults, those beyond the first few of a key as one.

@@ -142,6 +142,10 @@ fn wrong_calls() {
             ],
             "--encoder",
         ),
+        (
+            &["--batch", "1", "--out", "talk.mp4"],
+            "--batch writes pictures",
+        ),
         (&["--batch", "1", "--quality", "80"], "--format jpeg"),
         (
             &["--batch", "1", "--format", "jpeg", "--quality", "101"],
@@ -231,7 +235,11 @@ fn the_avatars_files_are_checked_with_the_configuration() {
         (6, "models.anna.crop_rects_path", "frame 3"),
         (6, "models.anna.crop_rects_path", "frame 4"),
         (9, "models.bob.model_path", "320"),
-        (10, "models.bob.audio_encoder_path", "gone.onnx"),
+        (
+            10,
+            "models.bob.audio_encoder_path",
+            "gone.onnx: No such file",
+        ),
         (11, "models.bob.background_dir", "no backgrounds"),
         (12, "models.bob.crop_rects_path", "frame 4"),
     ];

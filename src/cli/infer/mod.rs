@@ -92,6 +92,10 @@ impl Args {
             }
         };
         match (ending(&out), self.encoder) {
+            (Some(_), _) if self.batch.is_some() => Err(usage(format!(
+                "--batch writes pictures, but --out {} is a film: name a folder, such as frames/",
+                out.display()
+            ))),
             (None, None) => Ok(Target::Pictures {
                 folder: out,
                 format: self.picture_format()?,

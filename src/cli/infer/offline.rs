@@ -159,11 +159,11 @@ fn render_one_batch(
     count: usize,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let (mut reader, sound) = (job.speech.open()?, job.speech.open()?);
+    let mut reader = job.speech.open()?;
     let studio = Studio::open(config, job, output)?;
     let windows = windows(&studio.model, &mut reader, count)?;
     cli::block_on(cli::until_stopped(async {
-        let film = studio.film(job, Some(sound))?;
+        let film = studio.film(job, None)?;
         let format = film.format();
         let orders = windows.into_iter().map(|(frame, audio)| FrameOrder {
             index: job.start_frame + frame,
