@@ -258,7 +258,7 @@ fn ffmpeg_writes_what_its_ending_says() {
         &click_track(16_000, seconds(FRAMES), seconds(FLASH)),
     );
     render(&Target::Ffmpeg(film.clone()), size, Some(sound)).unwrap();
-    assert_pictures(&film, size);
+    assert_pictures(&film, size, 30.0);
     assert_eq!(
         ffprobe(film.to_str().unwrap(), "a:0", "stream=channels"),
         ["1"]

@@ -10,28 +10,28 @@ use tempfile::TempDir;
 const BACKGROUNDS: u32 = 6;
 
 /// A folder with `config.yaml` and the avatar `anna`: six soft pictures of 320x240 and the tests' small networks.
-pub struct Studio {
+pub(crate) struct Studio {
     folder: TempDir,
 }
 
 /// What the binary did.
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl Run {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.stdout.clone()).unwrap()
     }
 
-    pub fn assert_done(&self) {
+    pub(crate) fn assert_done(&self) {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
     }
 
     /// Asserts that it failed with `code`, said `words`, and did not panic.
-    pub fn assert_failed(&self, code: i32, words: &[&str]) {
+    pub(crate) fn assert_failed(&self, code: i32, words: &[&str]) {
         let said = &self.stderr;
         assert_eq!(self.code, Some(code), "{said}");
         for word in words {
@@ -43,7 +43,7 @@ impl Run {
 }
 
 /// A network of `tests/golden/networks`.
-pub fn network(name: &str) -> PathBuf {
+pub(crate) fn network(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/networks")
         .join(name)
@@ -51,12 +51,12 @@ pub fn network(name: &str) -> PathBuf {
 
 impl Studio {
     /// The avatar, with one more line of settings.
-    pub fn new(setting: &str) -> Self {
+    pub(crate) fn new(setting: &str) -> Self {
         Self::with_network("generator.onnx", setting)
     }
 
     /// The avatar with another generator.
-    pub fn with_network(generator: &str, setting: &str) -> Self {
+    pub(crate) fn with_network(generator: &str, setting: &str) -> Self {
         let studio = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -86,23 +86,23 @@ impl Studio {
         studio
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         fs::write(self.path(name), bytes).unwrap();
     }
 
     /// `lipsync infer --model anna` with more arguments, to be run in the folder.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.bare(&["infer", "--model", "anna"]);
         command.args(arguments);
         command
     }
 
     /// `lipsync` with these arguments, to be run in the folder.
-    pub fn bare(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lipsync"));
         command
             .args(arguments)
@@ -113,16 +113,16 @@ impl Studio {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         run(self.command(arguments))
     }
 
-    pub fn lipsync(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn lipsync(&self, arguments: &[&str]) -> Run {
         run(self.bare(arguments))
     }
 
     /// What is in the folder, without what `new` put there and what the test wrote.
-    pub fn left(&self, expected: &[&str]) -> Vec<String> {
+    pub(crate) fn left(&self, expected: &[&str]) -> Vec<String> {
         let mut names = super::names(self.folder.path());
         let own = ["backgrounds", "config.yaml", "rects.json"];
         names.retain(|name| !own.contains(&name.as_str()) && !expected.contains(&name.as_str()));
