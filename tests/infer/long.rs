@@ -73,7 +73,7 @@ fn ctrl_c_leaves_nothing_behind() {
             .spawn()
             .unwrap();
         // The unfinished film appears beside its final place.
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while studio.left(&["speech.wav"]).is_empty() {
             assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none());
             std::thread::sleep(Duration::from_millis(20));
