@@ -105,7 +105,10 @@ impl ClientError {
             };
         }
         // What tonic says when the answer is HTTP's, with no word of gRPC in it.
-        if status.message().starts_with("grpc-status header missing") {
+        let told = status.message();
+        if told.starts_with("grpc-status header missing")
+            || told.contains("while receiving response with status:")
+        {
             let reason = "it answers, but not as gRPC".to_owned();
             return Self::Broken { server, reason };
         }

@@ -96,7 +96,8 @@ fn check_host(state: &ServerState, request: &Request) -> Result<(), (StatusCode,
     if state.settings().auth.is_on() || !local {
         return Ok(());
     }
-    match host(request.headers()) {
+    // HTTP/2 has the host in the address.
+    match host(request.headers()).or_else(|| request.uri().host()) {
         Some(host) if is_loopback_name(host) => Ok(()),
         _ => Err((
             StatusCode::FORBIDDEN,
