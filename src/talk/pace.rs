@@ -63,6 +63,8 @@ pub(super) struct Pace {
     free: u64,
     /// How long a frame takes from its planning to its picture, smoothed.
     lead: Duration,
+    /// Frames in a row that were late.
+    late: u32,
 }
 
 impl Pace {
@@ -71,6 +73,7 @@ impl Pace {
             clock,
             free: 0,
             lead: clock.frame(),
+            late: 0,
         }
     }
 
@@ -102,14 +105,18 @@ impl Pace {
     /// A frame took `time` from its planning to its picture.
     pub(super) fn learn(&mut self, time: Duration) {
         let time = time.min(LEAD_MAX);
+        self.late = 0;
         self.lead = (self.lead * 7 + time) / 8;
     }
 
     /// A frame had no picture when its slot was over: the next ones need more time.
     ///
-    /// A little at a time: one hiccup must not cost the frames after it, and a slow network is known within a second.
+    /// A little at first, more with every one in a row: one hiccup must not cost the frames after it, and a network
+    /// that is far too slow is known after a few.
     pub(super) fn learn_late(&mut self) {
-        self.lead = (self.lead + self.clock.frame() / 4).min(LEAD_MAX);
+        self.late += 1;
+        let more = self.clock.frame() / 4 * self.late;
+        self.lead = (self.lead + more).min(LEAD_MAX);
     }
 
     /// Forgets what was planned from `slot` on.
