@@ -119,6 +119,14 @@ async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
 }
 
 impl Target {
+    /// Whether its pictures are as ready as they will be, as far as this process can know.
+    pub(super) fn is_prepared(&self) -> bool {
+        match &self.maker {
+            Maker::Here(model) => self.format != Format::Png || model.avatar().is_prepared(),
+            Maker::Server(_) => true,
+        }
+    }
+
     /// A batch of `frames` frames from `start` on, asked for by `caller`.
     pub(super) fn order(&self, start: u64, frames: usize, caller: usize) -> Order {
         let place = start as usize + caller * 31;
