@@ -17,7 +17,7 @@ use lipsync::config;
 use lipsync::encoder::Format;
 use lipsync::inference::{
     AUDIO_LEN, AudioEncoder, Backend, BackendInfo, Batch, Cancel, Generator, GeneratorNetwork,
-    InferenceError, SessionOptions, SharedFloats, VISUAL_LEN, WorkerOptions,
+    InferenceError, SessionOptions, SharedFloats, VISUAL_LEN, Visual, WorkerOptions,
 };
 use lipsync::pipeline::{FrameOrder, LoadOptions, LoadedModel, render_batch};
 
@@ -193,7 +193,7 @@ async fn reach_steady_state(model: &LoadedModel, visual: Option<SharedFloats>) {
     for batch in 0..BATCHES_MAX {
         let orders = (0..BATCH_FRAMES).map(|frame| FrameOrder {
             index: (batch * BATCH_FRAMES + frame) as u64,
-            visual: visual.clone(),
+            visual: visual.clone().map(Visual::Ready),
             audio: Arc::clone(&audio),
             flow: 0,
             deadline: None,

@@ -20,7 +20,7 @@ pub struct FrameOrder {
     /// Its index `k` in the endless sequence of frames.
     pub index: u64,
     /// The visual tensor, `[6,320,320]`; `None` to make it from the background and its rect.
-    pub visual: Option<SharedFloats>,
+    pub visual: Option<Visual>,
     /// The speech window, `[32,16,16]`.
     pub audio: SharedFloats,
     /// Whose frame it is: flows take turns in the network.
@@ -125,7 +125,7 @@ async fn render(
     // A tensor that a client made says nothing about the background.
     let known = order.visual.is_none().then_some(index);
     let visual = match order.visual {
-        Some(visual) => Visual::Ready(visual),
+        Some(visual) => visual,
         None => Visual::Made(Arc::clone(&background.seen) as Arc<dyn VisualSource>),
     };
     let fetched = started.elapsed();

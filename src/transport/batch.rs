@@ -9,7 +9,7 @@ use super::status::{Failure, Violation};
 use crate::avatar::{CropRects, Sequence};
 use crate::config;
 use crate::encoder::Format;
-use crate::inference::{AUDIO_LEN, SharedFloats, VISUAL_LEN};
+use crate::inference::{AUDIO_LEN, SharedFloats, VISUAL_LEN, Visual};
 use crate::pipeline::{FrameOrder, cpu, render_batch};
 use crate::registry::{ModelSpec, RegistryError};
 use crate::wire::{CompositeBatchRequest, CompositeBatchResponse, Floats};
@@ -22,7 +22,7 @@ struct Batch {
     start: u64,
     size: usize,
     /// One tensor a frame, or none: the server makes them.
-    visual: Vec<SharedFloats>,
+    visual: Vec<Visual>,
     /// One window a frame, or one for all.
     audio: Vec<SharedFloats>,
     format: Format,
@@ -131,7 +131,7 @@ fn check(request: &CompositeBatchRequest) -> Result<Batch, Failure> {
         (Some(size), Some(start), Some(format)) if wrong.is_empty() => Ok(Batch {
             start,
             size,
-            visual: request.visual_frames.tensors(VISUAL_LEN),
+            visual: request.visual_frames.visuals(VISUAL_LEN),
             audio: request.audio_features.tensors(AUDIO_LEN),
             format,
         }),

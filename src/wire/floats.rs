@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::DecodeError;
 use prost::encoding::{self, DecodeContext, WireType};
 
-use crate::inference::SharedFloats;
+use crate::inference::{SharedFloats, Visual, VisualSource};
 
 /// Floats as little-endian bytes, four each: a packed `repeated float` on the wire, in memory and back.
 ///
@@ -56,7 +56,7 @@ impl Floats {
                 })
                 .collect()
         } else {
-            let all: Arc<[f32]> = self.to_vec().into();
+            let all = Arc::new(self.to_vec());
             starts
                 .map(|start| {
                     let all = Arc::clone(&all);
@@ -64,6 +64,25 @@ impl Floats {
                 })
                 .collect()
         }
+    }
+
+    /// Cuts the floats into consecutive visual tensors of `len` each; a shorter rest is left out. Nothing is copied here:
+    /// where the bytes do not lie as floats must, the session that reads a tensor copies it into a buffer it keeps.
+    ///
+    /// # Panics
+    /// If `len` is 0.
+    #[must_use]
+    pub fn visuals(&self, len: usize) -> Vec<Visual> {
+        if aligned(&self.bytes).is_some() {
+            return self.tensors(len).into_iter().map(Visual::Ready).collect();
+        }
+        let size = len * size_of::<f32>();
+        (0..self.len() / len)
+            .map(|tensor| {
+                let bytes = self.bytes.slice(tensor * size..(tensor + 1) * size);
+                Visual::Made(Arc::new(Unaligned(bytes)))
+            })
+            .collect()
     }
 
     /// The place of the first NaN or infinity.
@@ -182,9 +201,23 @@ impl AsRef<[f32]> for Aligned {
     }
 }
 
+/// Bytes of floats that start anywhere.
+struct Unaligned(Bytes);
+
+impl VisualSource for Unaligned {
+    fn write(&self, out: &mut [f32]) {
+        let floats = self.0.as_chunks::<4>().0;
+        assert_eq!(floats.len(), out.len(), "visual tensor length");
+        for (out, bytes) in out.iter_mut().zip(floats) {
+            *out = f32::from_le_bytes(*bytes);
+        }
+    }
+}
+
 /// A part of floats that were copied once for all parts.
 struct Part {
-    all: Arc<[f32]>,
+    /// Not an `Arc<[f32]>`: making that would copy once more.
+    all: Arc<Vec<f32>>,
     start: usize,
     len: usize,
 }
@@ -217,6 +250,18 @@ mod tests {
             assert_eq!((*tensors[0]).as_ref(), &floats(10)[..4]);
             assert_eq!((*tensors[1]).as_ref(), &floats(10)[4..8]);
             assert_eq!(*floats_at.to_slice(), floats(10));
+            let visuals = floats_at.visuals(4);
+            assert_eq!(visuals.len(), 2);
+            for (visual, expected) in visuals.iter().zip(floats(10).chunks(4)) {
+                match visual {
+                    Visual::Ready(tensor) => assert_eq!((**tensor).as_ref(), expected),
+                    Visual::Made(source) => {
+                        let mut out = [0.0; 4];
+                        source.write(&mut out);
+                        assert_eq!(&out[..], expected);
+                    }
+                }
+            }
         }
     }
 
