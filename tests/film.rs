@@ -112,7 +112,7 @@ fn pictures_colours_sound_and_time_survive() {
                 "v:0",
                 "stream=codec_name,width,height,pix_fmt,color_range,color_space,color_transfer,color_primaries"
             ),
-            ["h264,96,64,yuv420p,tv,bt709,bt709,bt709"]
+            ["h264,96,64,yuv420p,tv,bt709,iec61966-2-1,bt709"]
         );
         let stereo = channels.min(2);
         assert_eq!(

@@ -170,7 +170,7 @@ fn arguments(clip: Clip, sound: Option<&RawSound>, ending: &str) -> Vec<OsString
         "-vf pad=ceil(iw/2)*2:ceil(ih/2)*2,scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
     ));
     all.extend(text(
-        "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv",
+        "-colorspace bt709 -color_primaries bt709 -color_trc iec61966-2-1 -color_range tv",
     ));
     if ["mp4", "m4v", "mov"].contains(&ending.to_ascii_lowercase().as_str()) {
         all.extend(text("-movflags +faststart"));

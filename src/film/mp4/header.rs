@@ -17,8 +17,10 @@ const PICTURE_TICKS: u32 = 512;
 /// The track ids.
 const PICTURE_ID: u32 = 1;
 const SOUND_ID: u32 = 2;
-/// BT.709, as ITU-T H.273 numbers primaries, transfer and matrix.
+/// As ITU-T H.273 numbers them: primaries and matrix of BT.709, and the transfer function of sRGB, which is what pictures
+/// come in. Tagged as BT.709's own, Chromium shows them up to 14 steps too bright.
 const BT709: u16 = 1;
+const SRGB: u16 = 13;
 /// `objectTypeIndication` of MPEG-4 audio, and the stream type "audio".
 const MPEG4_AUDIO: u8 = 0x40;
 const AUDIO_STREAM: u8 = 0x05;
@@ -128,7 +130,7 @@ impl Spool {
             avcc: avcc(picture)?,
             colr: Some(Colr::Nclx {
                 colour_primaries: BT709,
-                transfer_characteristics: BT709,
+                transfer_characteristics: SRGB,
                 matrix_coefficients: BT709,
                 full_range_flag: false,
             }),

@@ -3,7 +3,7 @@
 use openh264::OpenH264API;
 use openh264::encoder::{
     Complexity, Encoder, EncoderConfig, FrameRate, FrameType, IntraFramePeriod, Profile, QpRange,
-    RateControlMode, UsageType, VuiConfig,
+    RateControlMode, TransferCharacteristics, UsageType, VuiConfig,
 };
 
 use super::header::PictureDescription;
@@ -60,7 +60,7 @@ impl PictureTrack {
             .intra_frame_period(IntraFramePeriod::from_num_frames(
                 clip.fps * SECONDS_BETWEEN_KEYS,
             ))
-            .vui(VuiConfig::bt709())
+            .vui(VuiConfig::bt709().transfer_characteristics(TransferCharacteristics::Srgb))
             .num_threads(1);
         Ok(Self {
             clip,
