@@ -94,7 +94,9 @@ async fn a_window_a_frame_and_tensors_of_the_client_are_taken() {
     let folder = avatars::plain(&["red"]);
     let server = Server::start(&folder);
     let mut client = server.client().await;
-    let mut infer = async |request| {
+    // RGB: the bytes of a PNG also depend on whether its background is prepared yet.
+    let mut infer = async |mut request: wire::CompositeBatchRequest| {
+        request.output_format = wire::ImageFormat::Rgb.into();
         let answer = client
             .infer_batch_composite(request)
             .await
