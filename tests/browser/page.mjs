@@ -97,7 +97,7 @@ function record() {
               + Math.abs(pixels[at + 2] - still[at + 2]);
           }
         }
-        frames.push({ time: performance.now(), place: Number(frame.split(":")[1]), distance });
+        frames.push({ time: performance.now(), place: Number(frame.split(":")[1]), distance, picture: pixels.join() });
       }
     }
     requestAnimationFrame(look);
@@ -131,14 +131,13 @@ function judge(frames, soundEnd, loudness) {
     silent: silent.length,
     movementLoud: Math.round(mean(loud)),
     movementSilent: Math.round(mean(silent)),
-    pictures: new Set(loud.map((frame) => frame.distance)).size,
+    pictures: new Set(loud.map((frame) => frame.picture)).size,
     lastFrameBeforeSoundEndMs: Math.round(soundEnd - frames.at(-1).time),
   };
   console.error(JSON.stringify(figures));
   // An unoptimised build, or a machine with much else to do, leaves frames out; those that come must be right.
   assert.ok(frames.length >= 5, "speech was drawn");
-  // Pictures are told apart by their distance from the first, which two of them may share by chance.
-  assert.ok(figures.pictures >= 0.8 * loud.length, "frames of loud speech are different pictures");
+  assert.equal(figures.pictures, loud.length, "every frame of loud speech is another picture");
   if (loud.length >= 8 && silent.length >= 3) {
     assert.ok(figures.movementLoud > 1.2 * figures.movementSilent, "the mouth rests in the silence");
   }
