@@ -1,8 +1,8 @@
 //! A live conversation with one avatar: audio comes in, frames go out, with one context from the first word to the last.
 //!
 //! ```text
-//! inputs ──> Inbox (bounded bytes) ──> Ears: PCM, mel, windows ──> Pace: which slot ──> frames in the making ──> events
-//!   interrupt: all of it is emptied at once                          idle frames fill the other slots (realtime) ──┘
+//! inputs ──> Listener: bounded bytes, PCM, mel, windows ──> Show: which slot ──> Making: the network ──> Show ──> events
+//!   interrupt: all of it is emptied at once                         idle frames fill the other slots (realtime) ──┘
 //! ```
 //!
 //! [`talk`] is the whole of it: one future without a task of its own, between a stream of [`Input`]s and a channel of
@@ -20,9 +20,12 @@
 
 mod actor;
 mod inbox;
+mod listener;
+mod making;
 mod pace;
 mod pcm;
 mod session;
+mod show;
 mod stage;
 #[cfg(test)]
 mod tests;

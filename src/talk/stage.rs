@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
+use super::Progress;
 use crate::pipeline::RenderedFrame;
 
 /// A speech frame with a place.
@@ -26,11 +27,8 @@ pub(super) struct Planned {
 #[derive(Debug)]
 pub(super) enum Cue {
     Frame(Planned),
-    /// The utterance is over after so many frames.
-    End {
-        utterance: u64,
-        frames: u64,
-    },
+    /// The utterance is over.
+    End(Progress),
 }
 
 /// Cues in order; at most so many frames as the stream may have in the making or waiting.
@@ -77,20 +75,33 @@ impl Stage {
     pub(super) fn is_ready(&self) -> bool {
         match self.cues.front() {
             Some(Cue::Frame(planned)) => planned.picture.is_some(),
-            Some(Cue::End { .. }) => true,
+            Some(Cue::End(_)) => true,
             None => false,
         }
     }
 
     /// Whether the next cue is the end of an utterance.
     pub(super) fn at_end(&self) -> bool {
-        matches!(self.cues.front(), Some(Cue::End { .. }))
+        matches!(self.cues.front(), Some(Cue::End(_)))
     }
 
-    pub(super) fn pop(&mut self) -> Option<Cue> {
-        let cue = self.cues.pop_front()?;
-        self.frames -= usize::from(matches!(cue, Cue::Frame(_)));
-        Some(cue)
+    /// Takes the next cue if it is the end of an utterance.
+    pub(super) fn pop_end(&mut self) -> Option<Progress> {
+        match self.cues.pop_front_if(|cue| matches!(cue, Cue::End(_)))? {
+            Cue::End(end) => Some(end),
+            Cue::Frame(_) => None,
+        }
+    }
+
+    /// Takes the next cue if it is a frame.
+    pub(super) fn pop_frame(&mut self) -> Option<Planned> {
+        match self.cues.pop_front_if(|cue| matches!(cue, Cue::Frame(_)))? {
+            Cue::Frame(planned) => {
+                self.frames -= 1;
+                Some(planned)
+            }
+            Cue::End(_) => None,
+        }
     }
 
     pub(super) fn clear(&mut self) {
