@@ -281,6 +281,26 @@ impl Encoder {
         Ok(Encoded { parts })
     }
 
+    /// Encodes `background` as it is; `own` are its pixels of the rectangle. The bytes are those of
+    /// [`Encoder::encode`]; a JPEG's were made for its other frames already, and are shared.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    ///
+    /// # Panics
+    /// As [`Encoder::encode`].
+    pub fn encode_unchanged(
+        &self,
+        background: &Background,
+        own: &[u8],
+        format: Format,
+    ) -> Result<Encoded, EncodeError> {
+        match format {
+            Format::Jpeg { quality } => Ok(vec![background.jpeg(quality)?.file()].into()),
+            Format::Png | Format::Rgb => self.encode(background, own, format),
+        }
+    }
+
     /// The whole frame's pixels with the patch in place.
     fn pasted(
         &self,

@@ -109,6 +109,37 @@ fn prepared_pieces_need_no_pixels_for_png_and_say_so_for_the_rest() {
 }
 
 #[test]
+fn an_unchanged_background_has_the_bytes_of_its_own_pixels_and_a_jpeg_shares_them() {
+    let encoder = Encoder::new(4);
+    let frame = Arc::new(picture(SIZE, 1));
+    for rect in rects() {
+        let background = Background::new(Arc::clone(&frame), rect);
+        let width = 3 * rect.size().width as usize;
+        let rows = (rect.y1()..rect.y2()).map(|y| &frame.row(y)[3 * rect.x1() as usize..][..width]);
+        let own = rows.collect::<Vec<_>>().concat();
+        for format in [
+            Format::Png,
+            Format::Rgb,
+            Format::Jpeg { quality: 75 },
+            Format::Jpeg { quality: 90 },
+        ] {
+            let unchanged = encoder.encode_unchanged(&background, &own, format).unwrap();
+            let expected = encoder.encode(&background, &own, format).unwrap();
+            assert!(
+                unchanged.into_bytes() == expected.into_bytes(),
+                "{rect} {format:?}"
+            );
+        }
+        let format = Format::Jpeg { quality: 90 };
+        let file = || {
+            let image = encoder.encode_unchanged(&background, &own, format);
+            image.unwrap().into_bytes().as_ptr()
+        };
+        assert_eq!(file(), file(), "{rect}: the same memory");
+    }
+}
+
+#[test]
 fn buffers_return_when_the_frame_is_dropped() {
     let encoder = Encoder::new(4);
     let rect = Rect::new(1, 1, 3, 3).unwrap();

@@ -191,9 +191,10 @@ async fn idle(
     let background = background(model, index, format).await?;
     let encoder = model.encoder().clone();
     let started = Instant::now();
-    let image =
-        cpu::run(move || encoder.encode(&background.canvas, background.raw_rect.data(), format))
-            .await??;
+    let image = cpu::run(move || {
+        encoder.encode_unchanged(&background.canvas, background.raw_rect.data(), format)
+    })
+    .await??;
     Ok(RenderedFrame {
         index,
         background: shown,

@@ -82,6 +82,11 @@ impl PreparedJpeg {
         self.quality
     }
 
+    /// The background's own file: what [`splice`] makes of the background's own pixels.
+    pub(super) fn file(&self) -> Bytes {
+        self.file.clone()
+    }
+
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> usize {
         self.file.len() + self.region.len() + size_of_val(&*self.gaps) + size_of::<Self>()
