@@ -90,6 +90,10 @@ pub struct TalkSummary {
     pub speech_frames: u64,
     /// Frames of silence.
     pub idle_frames: u64,
+    /// In real time, frames that could not be made in time.
+    pub late_frames: u64,
+    /// In real time, frames that were left out because they were not taken in time.
+    pub skipped_frames: u64,
     /// The server's time in each stage, summed over the speech frames.
     pub timings: FrameTimings,
     /// From the first audio to its first frame's departure.
@@ -197,6 +201,8 @@ impl From<wire::TalkSummary> for TalkSummary {
         Self {
             speech_frames: u64::try_from(summary.speech_frames).unwrap_or(0),
             idle_frames: u64::try_from(summary.idle_frames).unwrap_or(0),
+            late_frames: u64::try_from(summary.late_frames).unwrap_or(0),
+            skipped_frames: u64::try_from(summary.skipped_frames).unwrap_or(0),
             timings: FrameTimings {
                 visual: milliseconds(summary.visual_time_ms),
                 queue: milliseconds(summary.queue_time_ms),
@@ -207,5 +213,33 @@ impl From<wire::TalkSummary> for TalkSummary {
             first_frame: milliseconds(summary.first_frame_ms),
             total: milliseconds(summary.total_time_ms),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_keeps_its_figures_apart() {
+        let summary = TalkSummary::from(wire::TalkSummary {
+            speech_frames: 1,
+            idle_frames: 2,
+            late_frames: 3,
+            skipped_frames: 4,
+            first_frame_ms: 5.0,
+            total_time_ms: 6.0,
+            ..wire::TalkSummary::default()
+        });
+        let expected = TalkSummary {
+            speech_frames: 1,
+            idle_frames: 2,
+            late_frames: 3,
+            skipped_frames: 4,
+            timings: FrameTimings::default(),
+            first_frame: Duration::from_millis(5),
+            total: Duration::from_millis(6),
+        };
+        assert_eq!(summary, expected);
     }
 }

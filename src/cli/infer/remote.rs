@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Args;
 use super::offline::{self, finish, frames_bar, write_frames};
-use super::report::{Report, ServerSide, Stage, ms};
+use super::report::{Lost, Report, ServerSide, Stage, ms};
 use crate::audio::{AudioError, AudioReader, FrameRate};
 use crate::cli::connect::{TokenArgs, about, connect, explained};
 use crate::cli::latency::Latency;
@@ -162,6 +162,7 @@ async fn talk(
     report.server = Some(ServerSide {
         server_ms: ms(summary.total),
         first_frame_ms: Some(ms(summary.first_frame)),
+        lost: summary.lost,
         latency: None,
     });
     Ok(report)
@@ -172,6 +173,7 @@ struct Received {
     frames: u64,
     timings: FrameTimings,
     first_frame: Duration,
+    lost: Option<Lost>,
     total: Duration,
 }
 
@@ -208,6 +210,7 @@ where
                     frames,
                     timings: summary.timings,
                     first_frame: summary.first_frame,
+                    lost: Lost::any(summary.late_frames, summary.skipped_frames),
                     total: summary.total,
                 });
             }
@@ -307,6 +310,7 @@ async fn one_batch(
     report.server = Some(ServerSide {
         server_ms: ms(total) / calls.len() as f64,
         first_frame_ms: None,
+        lost: None,
         latency: Some(Latency::of(calls.iter().map(|call| call.took).collect())),
     });
     Ok(report)

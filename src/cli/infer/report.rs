@@ -55,9 +55,32 @@ pub(crate) struct ServerSide {
     /// From the first sound to the first frame's departure, for a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_frame_ms: Option<f64>,
+    /// Frames that a stream lost on the way, if it lost any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lost: Option<Lost>,
     /// From asking to having the answer, for batches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<Latency>,
+}
+
+/// Frames that did not come.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Lost {
+    /// The server could not make them in time.
+    pub(crate) late_frames: u64,
+    /// They were not taken in time.
+    pub(crate) skipped_frames: u64,
+}
+
+impl Lost {
+    /// What was lost, if anything.
+    pub(crate) fn any(late_frames: u64, skipped_frames: u64) -> Option<Self> {
+        let lost = Self {
+            late_frames,
+            skipped_frames,
+        };
+        (late_frames + skipped_frames > 0).then_some(lost)
+    }
 }
 
 impl ServerSide {
@@ -79,8 +102,12 @@ impl ServerSide {
             );
         }
         let first = self.first_frame_ms.unwrap_or_default();
+        let lost = self.lost.map_or_else(String::new, |lost| {
+            let (late, skipped) = (lost.late_frames, lost.skipped_frames);
+            format!("; {late} frames came too late to be shown, {skipped} were not taken in time")
+        });
         format!(
-            "{server:.0} ms at the server; its first frame left {first:.0} ms after the first sound"
+            "{server:.0} ms at the server; its first frame left {first:.0} ms after the first sound{lost}"
         )
     }
 }
