@@ -1,7 +1,12 @@
 //! Talk over real sockets: what a client gets is what the offline path makes, and nobody can harm anybody else.
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+#[path = "../../examples/talk_load/cable.rs"]
+mod cable;
+#[path = "../common/mod.rs"]
+mod common;
 mod setup;
+mod vanish;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
