@@ -6,22 +6,26 @@ import { decode, listen } from "./speech.js";
 const $ = (id) => document.getElementById(id);
 /** Longest file that is said in one go, in bytes. */
 const FILE_BYTES = 64 << 20;
+/** Without speech for this long it does not speak, in milliseconds. */
+const PAUSE = 400;
+const UNKNOWN = "The server does not know this token.";
 
 let audio = null;
 let conversation = null;
 let chosen = null;
 let token = sessionStorage.getItem("token") ?? undefined;
 let hush = null;
+let opening = false;
 let leftOut = 0;
 let lastFrames = null;
 
 // What the server says of itself.
 
 async function look() {
+  if ($("login").open) return;
   try {
-    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
-    const answer = await fetch("api/status", { headers, cache: "no-store" });
-    if (answer.status === 401) return await login();
+    const answer = await ask(token);
+    if (answer.status === 401) return login();
     if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
     show(await answer.json());
   } catch (error) {
@@ -31,15 +35,44 @@ async function look() {
   }
 }
 
-async function login() {
+function ask(token) {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  return fetch("api/status", { headers, cache: "no-store" });
+}
+
+function login() {
   state($("server"), "waiting", "token needed");
-  const dialog = $("login");
-  if (dialog.open) return;
+  refuse(token === undefined ? null : UNKNOWN);
+  token = undefined;
+  sessionStorage.removeItem("token");
   $("token").value = "";
-  dialog.showModal();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  token = $("token").value || undefined;
-  if (token !== undefined) sessionStorage.setItem("token", token);
+  $("login").showModal();
+}
+
+/** Takes the token that was typed, if the server does. */
+async function enter(event) {
+  event.preventDefault();
+  refuse(null);
+  const typed = $("token").value.trim();
+  try {
+    const answer = await ask(typed);
+    if (answer.status === 401) {
+      $("token").select();
+      return refuse(UNKNOWN);
+    }
+    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+    token = typed;
+    sessionStorage.setItem("token", token);
+    $("login").close();
+    show(await answer.json());
+  } catch (error) {
+    refuse(`The token cannot be tried: ${error.message}`);
+  }
+}
+
+function refuse(text) {
+  $("refused").hidden = text === null;
+  $("refused").textContent = text ?? "";
 }
 
 function state(element, name, text) {
@@ -126,6 +159,7 @@ async function choose(id) {
 }
 
 function connect() {
+  let spoke = -PAUSE;
   const made = new Conversation(audio, $("canvas"));
   made.addEventListener("started", ({ detail }) => {
     hint(null);
@@ -139,19 +173,25 @@ function connect() {
     $("first-frame").replaceChildren(String(Math.round(detail.milliseconds)), small(" ms"));
   });
   made.addEventListener("drawn", ({ detail }) => {
-    const speaking = detail.kind === "speech";
-    $("caption").hidden = !speaking;
-    $("caption").textContent = "speaking";
-    $("stop").disabled = !speaking && hush === null;
+    const now = performance.now();
+    if (detail.kind === "speech") {
+      spoke = now;
+      $("caption").hidden = false;
+      $("caption").textContent = "speaking";
+    } else if (now - spoke > PAUSE) {
+      // Single frames that came too late are no pause.
+      $("caption").hidden = true;
+    }
   });
   made.addEventListener("leftout", ({ detail }) => {
     leftOut += detail.frames;
     $("left-out").textContent = String(leftOut);
   });
   made.addEventListener("error", ({ detail }) => complain(detail.message));
-  made.addEventListener("closed", () => {
-    enable(false);
+  made.addEventListener("closed", ({ detail }) => {
+    leave();
     hint("The conversation is over. Choose an avatar.");
+    if (!detail.heard) complain(`${chosen} cannot be reached: the server is full, stopping or gone`);
     unchoose();
   });
   return made;
@@ -159,6 +199,7 @@ function connect() {
 
 function unchoose() {
   chosen = null;
+  $("canvas").setAttribute("aria-label", "No avatar chosen");
   document.querySelectorAll("#avatars input").forEach((input) => { input.checked = false; });
 }
 
@@ -170,9 +211,8 @@ function leave() {
 }
 
 function enable(on) {
-  for (const id of ["sample", "microphone", "file"]) $(id).disabled = !on;
+  for (const id of ["sample", "microphone", "file", "stop"]) $(id).disabled = !on;
   $("upload").dataset.disabled = String(!on);
-  if (!on) $("stop").disabled = true;
 }
 
 function hint(text) {
@@ -201,7 +241,8 @@ async function say(bytes, name) {
 }
 
 async function sayFile(file) {
-  if (file === undefined || chosen === null) return;
+  if (file === undefined) return;
+  if (chosen === null) return complain(`nobody is awake to say ${file.name}: choose an avatar first`);
   if (file.size > FILE_BYTES) return complain(`${file.name} is larger than ${megabytes(FILE_BYTES)}: cut it`);
   await say(await file.arrayBuffer(), file.name);
 }
@@ -218,14 +259,21 @@ async function saySample() {
 
 async function microphone() {
   if (hush !== null) return hushMicrophone();
+  // The browser may ask the visitor first, who may choose another avatar meanwhile.
+  if (opening) return;
+  opening = true;
   complain(null);
+  const listener = chosen;
   try {
-    hush = await listen(audio, (samples) => conversation.hear(samples));
+    const close = await listen(audio, (samples) => conversation.hear(samples));
+    if (chosen !== listener) return close();
+    hush = close;
     $("microphone").setAttribute("aria-pressed", "true");
     $("microphone").textContent = "Microphone is on";
-    $("stop").disabled = false;
   } catch (error) {
     complain(`the microphone cannot be used: ${error.message}`);
+  } finally {
+    opening = false;
   }
 }
 
@@ -254,17 +302,26 @@ $("file").addEventListener("change", async ({ target }) => {
   await sayFile(target.files[0]);
   target.value = "";
 });
-const stage = $("stage");
-stage.addEventListener("dragover", (event) => {
+// A file may be dropped anywhere: beside the picture, the browser would leave the page for it.
+const dropping = (on) => $("stage").classList.toggle("drop", on);
+document.addEventListener("dragover", (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
-  stage.classList.add("drop");
+  event.dataTransfer.dropEffect = "copy";
+  dropping(true);
 });
-stage.addEventListener("dragleave", () => stage.classList.remove("drop"));
-stage.addEventListener("drop", (event) => {
+document.addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) dropping(false);
+});
+document.addEventListener("drop", (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
-  stage.classList.remove("drop");
+  dropping(false);
   sayFile(event.dataTransfer.files[0]);
 });
+$("login").addEventListener("submit", enter);
+// Nothing can be done here without a token.
+$("login").addEventListener("cancel", (event) => event.preventDefault());
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input[type=password]") || event.ctrlKey || event.metaKey || event.altKey;
   const button = { s: "sample", m: "microphone", u: "file", escape: "stop" }[event.key.toLowerCase()];

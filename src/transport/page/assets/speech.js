@@ -13,6 +13,8 @@ export async function decode(audio, bytes) {
 
 /** Opens the microphone; `take` gets chunks of 20 ms until the returned function is called. */
 export async function listen(audio, take) {
+  // Browsers hide microphones from pages that somebody on the way could have changed.
+  if (!window.isSecureContext) throw new Error("open the page over HTTPS, or on the server's own machine as localhost");
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
   });

@@ -44,6 +44,7 @@ export class Conversation extends EventTarget {
     const url = new URL("api/talk", location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
+    let heard = false;
     socket.binaryType = "arraybuffer";
     socket.onopen = () =>
       socket.send(JSON.stringify({
@@ -58,13 +59,14 @@ export class Conversation extends EventTarget {
       }));
     socket.onmessage = ({ data }) => {
       if (this.#socket !== socket) return;
+      heard = true;
       if (typeof data === "string") this.#event(JSON.parse(data));
       else this.#frame(data);
     };
     socket.onclose = () => {
       if (this.#socket !== socket) return;
       this.close();
-      this.#tell("closed", {});
+      this.#tell("closed", { heard });
     };
     this.#socket = socket;
     const step = () => {
@@ -92,10 +94,12 @@ export class Conversation extends EventTarget {
     this.#open = false;
     this.#slot = null;
     this.#asked = null;
+    for (const name of ["kind", "frame", "background"]) delete this.#canvas.dataset[name];
   }
 
   /** A whole utterance, heard while it is shown. */
   say(samples) {
+    if (this.#socket === null) return;
     const sound = this.#audio.createBuffer(1, Math.max(samples.length, 1), this.#audio.sampleRate);
     sound.copyToChannel(samples, 0);
     this.#sounds.set(this.#utterance, sound);
@@ -107,12 +111,14 @@ export class Conversation extends EventTarget {
 
   /** More of an utterance that is only shown. */
   hear(samples) {
+    if (this.#socket === null) return;
     this.#asked ??= { utterance: this.#utterance, time: performance.now() };
     this.#outbox.push(samples.slice().buffer);
     this.#send();
   }
 
   endOfSpeech() {
+    if (this.#socket === null) return;
     this.#outbox.push(JSON.stringify({ type: "end_of_speech" }));
     this.#utterance += 1;
     this.#send();
@@ -120,6 +126,7 @@ export class Conversation extends EventTarget {
 
   /** Silence at once. */
   interrupt() {
+    if (this.#socket === null) return;
     // Audio that did not leave is dropped; the marks in it count all the same, here and on the server.
     const marks = this.#outbox.filter((message) => typeof message === "string");
     this.#outbox = [...marks, JSON.stringify({ type: "interrupt" })];
