@@ -1,146 +1,88 @@
-// Drives the page in headless Chromium: chooses an avatar by keyboard, plays the sample, and holds picture and sound
-// to each other. Usage: node page.mjs URL [SCREENSHOT]. Exit status 0 if all is well; figures go to stdout as JSON.
+// Chooses an avatar, plays the sample, and holds picture and sound to each other. Usage: node page.mjs URL. Exit
+// status 0 if all is well; figures go to stdout as JSON.
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { drawn, open, told, until, wake, watch, withChromium } from "./browser.mjs";
 
-const [url, screenshot] = process.argv.slice(2);
-/** Nothing takes as long on a busy machine; reached only when something hangs. */
-const PATIENCE = 90_000;
+const [url] = process.argv.slice(2);
 
-const profile = await mkdtemp(join(tmpdir(), "lipsync-page-"));
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  viewport: { width: 1280, height: 860 },
-  colorScheme: "light",
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-  ],
-});
-try {
-  const figures = await drive(await browser.newPage());
-  console.log(JSON.stringify(figures));
-} finally {
-  await browser.close();
-  await rm(profile, { recursive: true, force: true });
-}
-
-async function drive(page) {
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-  page.setDefaultTimeout(PATIENCE);
-  await page.goto(url);
-
-  // By keyboard alone: the first avatar, then the sample.
-  const avatar = page.getByRole("radio").first();
-  await avatar.focus();
-  await page.keyboard.press("Space");
-  await page.waitForFunction(() => document.getElementById("canvas").dataset.kind === "idle");
-  await page.evaluate(record);
+await withChromium(async (browser) => {
+  const { page, complaints } = await open(browser, url);
+  await wake(page);
+  await watch(page);
   // A walk over all backgrounds, for comparison.
-  await page.waitForTimeout(4500);
+  await page.waitForFunction(() => new Set(window.drawn.frames.map(({ background }) => background)).size >= 20);
   await page.keyboard.press("s");
-  const sound = (state) => page.waitForFunction(
-    (state) => document.getElementById("canvas").dataset.sound === state, state);
-  await sound("playing");
-  await page.waitForTimeout(2500);
-  if (screenshot !== undefined) await page.screenshot({ path: screenshot });
-  await sound("ended");
-  await page.waitForTimeout(1500);
+  await until(page, "sound", "playing");
+  await until(page, "sound", "ended");
+  await told(page, "utterance_end");
+  await page.waitForTimeout(500);
   const firstFrame = await page.textContent("#first-frame");
-  const { frames, soundEnd, loudness } = await page.evaluate(() => window.recorded());
+  const noted = await drawn(page);
+  const sent = await page.evaluate(() => window.talk.frames.filter(({ kind }) => kind === "speech"));
+  const loudness = await page.evaluate(sampleLoudness);
 
   // A stop silences it within a moment.
   await page.getByRole("button", { name: "Play the sample" }).click();
-  await sound("playing");
+  await until(page, "sound", "playing");
   await page.keyboard.press("Escape");
-  await sound("ended");
-  await page.waitForFunction(() => document.getElementById("canvas").dataset.kind === "idle");
+  await until(page, "sound", "ended");
+  await told(page, "interrupted");
+  await until(page, "kind", "idle");
 
   assert.deepEqual(complaints, [], "no errors in the page");
   assert.match(firstFrame, /^\d+ ms$/, "the time of the first frame is shown");
-  return judge(frames, soundEnd, loudness);
+  judge(noted, sent, loudness);
+});
+
+/** Runs in the page: how loud the sample is during each frame. */
+async function sampleLoudness() {
+  const bytes = await (await fetch("api/sample")).arrayBuffer();
+  const audio = await new OfflineAudioContext(1, 1, 16000).decodeAudioData(bytes);
+  const samples = audio.getChannelData(0);
+  const loudness = [];
+  for (let at = 0; at < samples.length; at += 640) {
+    let sum = 0;
+    for (const sample of samples.subarray(at, at + 640)) sum += sample * sample;
+    loudness.push(Math.sqrt(sum / 640));
+  }
+  return loudness;
 }
 
-/** Runs in the page: notes every drawn frame, and how far it is from the same background at rest. */
-function record() {
-  const canvas = document.getElementById("canvas");
-  const small = new OffscreenCanvas(160, 90).getContext("2d", { willReadFrequently: true });
-  const rest = new Map();
-  const frames = [];
-  let before = "";
-  let soundEnd = null;
-  let playing = false;
-  const look = () => {
-    const { kind, frame, background, sound } = canvas.dataset;
-    if (sound === "ended" && playing) soundEnd ??= performance.now();
-    playing = sound === "playing";
-    const now = `${kind}${frame}/${background}`;
-    if (now !== before) {
-      before = now;
-      small.drawImage(canvas, 0, 0, 160, 90);
-      const pixels = small.getImageData(0, 0, 160, 90).data;
-      if (kind === "idle") rest.set(background, pixels);
-      else {
-        const still = rest.get(background);
-        let distance = null;
-        if (still !== undefined) {
-          distance = 0;
-          for (let at = 0; at < pixels.length; at += 4) {
-            distance += Math.abs(pixels[at] - still[at]) + Math.abs(pixels[at + 1] - still[at + 1])
-              + Math.abs(pixels[at + 2] - still[at + 2]);
-          }
-        }
-        frames.push({ time: performance.now(), place: Number(frame.split(":")[1]), distance, picture: pixels.join() });
-      }
-    }
-    requestAnimationFrame(look);
-  };
-  look();
-  window.recorded = async () => {
-    const bytes = await (await fetch("api/sample")).arrayBuffer();
-    const audio = await new OfflineAudioContext(1, 1, 16000).decodeAudioData(bytes);
-    const samples = audio.getChannelData(0);
-    const loudness = [];
-    for (let at = 0; at < samples.length; at += 640) {
-      let sum = 0;
-      for (const sample of samples.subarray(at, at + 640)) sum += sample * sample;
-      loudness.push(Math.sqrt(sum / 640));
-    }
-    return { frames, soundEnd, loudness };
-  };
-}
-
-function judge(frames, soundEnd, loudness) {
+function judge({ frames, soundEnd, looksWhilePlaying }, sent, loudness) {
   const around = (place, reach) => loudness.slice(Math.max(place - reach, 0), place + reach + 1);
-  const known = frames.filter((frame) => frame.distance !== null);
-  const loud = known.filter(({ place }) => Math.min(...around(place, 1)) > 0.05);
+  const isLoud = (place) => Math.min(...around(place, 1)) > 0.05;
   // The network hears 8 frames to each side.
-  const silent = known.filter(({ place }) => Math.max(...around(place, 9)) < 0.004);
-  const mean = (of) => of.reduce((sum, frame) => sum + frame.distance, 0) / of.length;
+  const isSilent = (place) => Math.max(...around(place, 9)) < 0.004;
+  const speech = frames.filter(({ kind }) => kind === "speech");
+  const known = speech.filter(({ distance }) => distance !== null);
+  const loud = known.filter(({ place }) => isLoud(place));
+  const silent = known.filter(({ place }) => isSilent(place));
+  const mean = (of) => of.reduce((sum, { distance }) => sum + distance, 0) / of.length;
   const figures = {
-    drawn: frames.length,
     spoken: loudness.length,
+    sent: sent.length,
+    drawn: speech.length,
+    loudSent: sent.filter((frame) => isLoud(frame.utterance_frame)).length,
+    loudDrawn: speech.filter(({ place }) => isLoud(place)).length,
+    looksWhilePlaying,
     loud: loud.length,
     silent: silent.length,
     movementLoud: Math.round(mean(loud)),
     movementSilent: Math.round(mean(silent)),
-    pictures: new Set(loud.map((frame) => frame.picture)).size,
-    lastFrameBeforeSoundEndMs: Math.round(soundEnd - frames.at(-1).time),
+    pictures: new Set(loud.map(({ picture }) => picture)).size,
+    lastFrameBeforeSoundEndMs: Math.round(soundEnd - speech.at(-1).time),
   };
-  console.error(JSON.stringify(figures));
-  // An unoptimised build, or a machine with much else to do, leaves frames out; those that come must be right.
-  assert.ok(frames.length >= 5, "speech was drawn");
+  console.log(JSON.stringify(figures));
+  // An unoptimised server, or a machine with much else to do, leaves frames out, and a browser that gets no time looks
+  // less often than frames come. Of what the server sent and the browser had the time for, the page draws most.
+  const share = Math.min(1, looksWhilePlaying / sent.length);
+  assert.ok(figures.sent >= 5, "speech was sent");
+  assert.ok(figures.drawn >= 0.5 * share * figures.sent, "the page draws what it gets");
+  assert.ok(figures.loudDrawn >= 0.4 * share * figures.loudSent, "the page draws the loud speech that it gets");
   assert.equal(figures.pictures, loud.length, "every frame of loud speech is another picture");
   if (loud.length >= 8 && silent.length >= 3) {
     assert.ok(figures.movementLoud > 1.2 * figures.movementSilent, "the mouth rests in the silence");
   }
   assert.ok(Math.abs(figures.lastFrameBeforeSoundEndMs) < 1000, "picture and sound end together");
-  return figures;
 }
