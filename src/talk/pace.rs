@@ -47,8 +47,8 @@ impl Clock {
 pub(super) enum Place {
     /// It is shown in this slot.
     At(u64),
-    /// Its moment has come too near to make it: it is left out, and what follows keeps its time.
-    LeftOut,
+    /// The moment of its slot has come too near to make it: it is left out, and what follows keeps its time.
+    LeftOut(u64),
 }
 
 /// Gives speech frames their slots in real time.
@@ -86,8 +86,9 @@ impl Pace {
             return self.take(self.free);
         }
         if !first && in_time(arrived) {
+            let slot = self.free;
             self.free += 1;
-            return Place::LeftOut;
+            return Place::LeftOut(slot);
         }
         self.take(self.free.max(self.earliest(now)))
     }
@@ -169,8 +170,8 @@ mod tests {
         let (mut pace, start) = pace();
         assert_eq!(pace.place(true, start, start), Place::At(2));
         let late = start + ms(200);
-        assert_eq!(pace.place(false, start, late), Place::LeftOut);
-        assert_eq!(pace.place(false, start, late), Place::LeftOut);
+        assert_eq!(pace.place(false, start, late), Place::LeftOut(3));
+        assert_eq!(pace.place(false, start, late), Place::LeftOut(4));
         assert_eq!(pace.place(false, start, late), Place::At(5));
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Show {
     free: u64,
     /// The next slot to be sent.
     slot: u64,
+    /// Slots to come whose speech was left out: no idle frame takes its place, or the mouth would flicker.
+    left_out: VecDeque<u64>,
     idle: Option<(u64, RenderedFrame)>,
     marks: VecDeque<Event>,
     /// The utterance that is shown, and its frames so far.
@@ -47,6 +49,7 @@ impl Show {
             stage: Stage::default(),
             free: 0,
             slot: 0,
+            left_out: VecDeque::new(),
             idle: None,
             marks: VecDeque::from([Event::Started(about)]),
             shown: Progress::default(),
@@ -76,8 +79,11 @@ impl Show {
         };
         match pace.place(first, arrived, now) {
             Place::At(slot) => Some((slot, Some(self.clock.moment(slot + 1)))),
-            Place::LeftOut => {
+            Place::LeftOut(slot) => {
                 self.summary.late_frames += 1;
+                if slot >= self.slot {
+                    self.left_out.push_back(slot);
+                }
                 None
             }
         }
@@ -143,6 +149,7 @@ impl Show {
     pub(super) fn drop_speech(&mut self) {
         self.begun.clear();
         self.stage.clear();
+        self.left_out.clear();
         self.free = self.slot;
         if let Some(pace) = &mut self.pace {
             pace.interrupt(self.slot);
@@ -188,6 +195,15 @@ impl Show {
                 self.end_utterance(end, now);
                 continue;
             }
+            if self
+                .left_out
+                .pop_front_if(|slot| *slot == self.slot)
+                .is_some()
+            {
+                // Counted when it was left out.
+                self.slot += 1;
+                continue;
+            }
             let was_ready = if self.stage.next_slot() == Some(self.slot) {
                 let planned = self.stage.pop_frame();
                 let was_ready = planned.is_some_and(|planned| planned.picture.is_some());
@@ -213,6 +229,7 @@ impl Show {
             && !self.over
             && self.clock.moment(self.slot) <= now
             && self.stage.next_slot() != Some(self.slot)
+            && self.left_out.front() != Some(&self.slot)
             && !self.stage.at_end()
     }
 

@@ -130,6 +130,13 @@ async fn a_network_that_is_too_slow_loses_frames_but_not_time() {
         offsets.iter().all(|offset| *offset == offsets[0]),
         "in step throughout"
     );
+    let spoken = |frame: &Frame| frame.kind != Kind::Idle;
+    let first = frames.iter().position(spoken).unwrap();
+    let last = frames.iter().rposition(spoken).unwrap();
+    assert!(
+        frames[first..=last].iter().all(spoken),
+        "the mouth does not flicker"
+    );
     let share = speaking.len() as f64 / 250.0;
     assert!(
         share > 0.5,
