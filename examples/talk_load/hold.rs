@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 
 use crate::ServerArgs;
 use crate::figures::Spread;
+use crate::judge::{Came, One, judge};
 use crate::stream::{self, Voice, time_of};
 
 /// How many paced streams hold the avatar's frame rate, for one or more numbers of streams
@@ -23,7 +24,7 @@ use crate::stream::{self, Voice, time_of};
 /// sentences sent at once; the streams' utterances begin one after another, spread evenly over one round of speech and
 /// silence. With a share of 1 all streams speak all the time. `on time` is the share of a stream's due frames, one
 /// a slot, speech or idle, that came within a frame time (`--deadline-ms`) after their slot began; the stream's own
-/// quickest frame tells when slots begin. The first seconds (`--warm-up`) do not count. A stream holds if at least
+/// quickest frame tells when slots begin; an idle frame amid an utterance is never on time. The first seconds (`--warm-up`) do not count. A stream holds if at least
 /// `--hold` of its frames were on time, a number of streams if all of them do. `late` (not made in time) and `skipped`
 /// (not taken in time) are the server's own counts, warm-up included. `behind` is how much later than its slot a frame
 /// came.
@@ -35,7 +36,8 @@ pub(crate) struct HoldArgs {
     /// Seconds that count, for each number of streams
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Seconds before they count: the first 100 frames prepare backgrounds, and the share is reached after one sample
+    /// Seconds before they count: the share is reached after one sample. Before all, one stream runs for as long, so
+    /// that backgrounds are prepared
     #[arg(long, value_name = "SECONDS", default_value_t = 12)]
     warm_up: u64,
     /// How much of the time a stream speaks, above 0 to 1
@@ -91,28 +93,20 @@ struct Step {
     each: Vec<One>,
 }
 
-/// One stream.
-#[derive(Debug, Serialize)]
-struct One {
-    due: u64,
-    came: u64,
-    on_time: f64,
-    late: i64,
-    skipped: i64,
-    /// From an utterance's audio at the server to its first frame's departure; the first utterance.
-    first_frame_ms: f64,
-    #[serde(skip)]
-    speech: u64,
-    #[serde(skip)]
-    behind_ms: Vec<f64>,
-}
-
 pub(crate) async fn run(server: &ServerArgs, args: &HoldArgs) -> Result<Held> {
     ensure!(
         args.share > 0.0 && args.share <= 1.0,
         "--share {} is not above 0 to 1",
         args.share
     );
+    // What backgrounds cost once is paid before anything is counted.
+    eprintln!("1 stream for {} s, not counted …", args.warm_up);
+    let first = HoldArgs {
+        seconds: 0,
+        share: 1.0,
+        ..args.clone()
+    };
+    step(server, &first, 1).await?;
     let mut steps = Vec::new();
     for &streams in &args.streams {
         eprintln!("{streams} streams for {} s …", args.warm_up + args.seconds);
@@ -200,13 +194,6 @@ async fn speak(voice: &Voice, order: &Order) {
     }
 }
 
-/// A frame that came.
-struct Came {
-    at: Instant,
-    presentation: Duration,
-    speech: bool,
-}
-
 async fn talk(channel: Channel, mut order: Order) -> Result<One> {
     if order.args.share >= 1.0 {
         order.offset = Duration::ZERO;
@@ -237,7 +224,7 @@ async fn talk(channel: Channel, mut order: Order) -> Result<One> {
             Told::Frame(frame) => came.push(Came {
                 at: Instant::now(),
                 presentation: Duration::from_micros(frame.presentation_time_us as u64),
-                speech: frame.kind() == Kind::Speech,
+                utterance: (frame.kind() == Kind::Speech).then_some(frame.utterance),
             }),
             Told::Summary(told) => summary = Some(told),
             _ => (),
@@ -249,35 +236,6 @@ async fn talk(channel: Channel, mut order: Order) -> Result<One> {
     (one.late, one.skipped) = (summary.late_frames, summary.skipped_frames);
     one.first_frame_ms = summary.first_frame_ms;
     Ok(one)
-}
-
-/// Which frames of the seconds `counted` were on time.
-fn judge(came: &[Came], counted: std::ops::Range<u64>, fps: u64, deadline_ms: f64) -> One {
-    // A frame leaves when its slot begins, so the quickest one tells where slots lie on this clock.
-    let origin = came
-        .iter()
-        .filter_map(|one| one.at.checked_sub(one.presentation));
-    let origin = origin.min().unwrap_or_else(Instant::now);
-    let seconds = Duration::from_secs(counted.start)..Duration::from_secs(counted.end);
-    let frames = came
-        .iter()
-        .filter(|one| seconds.contains(&one.presentation));
-    let behind_ms: Vec<f64> = frames
-        .clone()
-        .map(|one| (one.at - (origin + one.presentation)).as_secs_f64() * 1e3)
-        .collect();
-    let due = (counted.end - counted.start) * fps;
-    let on_time = behind_ms.iter().filter(|behind| **behind <= deadline_ms);
-    One {
-        due,
-        came: behind_ms.len() as u64,
-        on_time: on_time.count() as f64 / due.max(1) as f64,
-        late: 0,
-        skipped: 0,
-        first_frame_ms: 0.0,
-        speech: frames.filter(|one| one.speech).count() as u64,
-        behind_ms,
-    }
 }
 
 fn percent(share: f64) -> String {

@@ -14,6 +14,7 @@ mod cable;
 mod figures;
 mod first_frame;
 mod hold;
+mod judge;
 mod lookahead;
 mod stream;
 mod vanish;
