@@ -50,9 +50,9 @@ def double(inputs, outputs, stride):
 
 
 class Up(nn.Module):
-    def __init__(self, inputs, outputs):
+    def __init__(self, low, skip, outputs):
         super().__init__()
-        self.conv = double(inputs, outputs, 1)
+        self.conv = double(low + skip, outputs, 1)
 
     def forward(self, low, skip):
         low = functional.interpolate(low, scale_factor=2, mode="bilinear", align_corners=True)
@@ -77,8 +77,11 @@ def audio_branch(ch):
 
 
 class Generator(nn.Module):
-    def __init__(self, ch):
+    """`ch` are the channels on the way down, `up` those on the way up; by default as SyncTalk_2D halves them."""
+
+    def __init__(self, ch, up=None):
         super().__init__()
+        up = up or [ch[2], ch[1], ch[0], ch[0], ch[0] // 2]
         self.audio = audio_branch(ch)
         self.fuse = nn.Sequential(double(2 * ch[4], ch[4], 1), double(ch[4], ch[3], 1))
         self.inc = InvertedResidual(6, ch[0])
@@ -86,16 +89,9 @@ class Generator(nn.Module):
             double(a, b, 2) for a, b in zip([ch[0], *ch[:4]], [ch[0], *ch[1:]], strict=True)
         )
         # Each level up takes what comes from below and the skip of its own level.
-        self.up = nn.ModuleList(
-            [
-                Up(ch[4], ch[3] // 2),
-                Up(ch[3], ch[2] // 2),
-                Up(ch[2], ch[1] // 2),
-                Up(ch[1], ch[0]),
-                Up(ch[1], ch[0] // 2),
-            ]
-        )
-        self.out = nn.Conv2d(ch[0] // 2, 3, 1)
+        skips = [ch[3], ch[2], ch[1], ch[0], ch[0]]
+        self.up = nn.ModuleList(Up(*sizes) for sizes in zip([ch[3], *up], skips, up, strict=False))
+        self.out = nn.Conv2d(up[4], 3, 1)
 
     def forward(self, x, audio):
         skips = [self.inc(x)]

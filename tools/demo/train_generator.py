@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the demo's generator on drawn faces, and exports both networks.
 
-    python tools/demo/train_generator.py WORK ARTIST [--minutes 40] [--seed 1]
+    python tools/demo/train_generator.py WORK ARTIST [--steps 5000] [--seed 1]
 
 ARTIST is the built examples/draw_demo_faces. WORK holds audio.pt of train_audio.py and keeps the drawn faces, the
 checkpoint generator.pt, unet.onnx and audio_encoder.onnx.
@@ -25,7 +25,7 @@ from torch.nn import functional
 
 import faces
 import speech
-from networks import CHANNELS, AudioEncoder, BranchReader, Generator, export, fold
+from networks import CHANNELS, UP, AudioEncoder, BranchReader, Generator, export, fold
 from train_audio import augmented, entries, features
 
 WINDOW = 160
@@ -87,7 +87,7 @@ def copy_on_top(generator):
     with torch.no_grad():
         first, second = generator.up[4].conv
         expand, depthwise, project = (first.conv[i] for i in (0, 3, 6))
-        pass_on(expand, colours, [CHANNELS[0] + c for c in colours])
+        pass_on(expand, colours, [UP[3] + c for c in colours])
         centre(depthwise, colours, [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
         pass_on(project, colours, colours)
         expand, depthwise, project = (second.conv[i] for i in (0, 3, 6))
@@ -228,13 +228,11 @@ def main():
     parser.add_argument("artist")
     parser.add_argument("--seconds", type=int, default=2400)
     parser.add_argument("--per-pose", type=int, default=12)
-    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--resume", action="store_true", help="go on from WORK/generator.pt")
-    parser.add_argument("--fresh-top", action="store_true", help="with the top level as at the start")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
@@ -249,19 +247,10 @@ def main():
     data = Data(args, encoder, rng)
     held = held_out(args, encoder)
 
-    generator = Generator(CHANNELS)
+    generator = Generator(CHANNELS, UP)
     generator.audio.load_state_dict(branch.branch.state_dict())
     some = rng.integers(0, len(data.faces), 8)
     prepare(generator, visual(data.shut[data.background[some]]), data.windows(some, rng).reshape(-1, 32, 16, 16))
-    if args.resume:
-        generator.load_state_dict(torch.load(args.work / "generator.pt"))
-    if args.fresh_top:
-        fresh = Generator(CHANNELS)
-        with torch.no_grad():
-            generator.inc.conv[0].weight[:, 3:] = 0
-            fold(fresh.eval())
-            generator.up[4].load_state_dict(fresh.up[4].state_dict())
-        copy_on_top(generator)
     fixed = [generator.inc, generator.down[0]]
     for part in fixed:
         part.requires_grad_(False)
@@ -282,9 +271,10 @@ def main():
     parameters = below + top_level
     groups = [{"params": below, "share": 1.0}, {"params": top_level, "share": 0.4}]
     optimiser = torch.optim.AdamW(groups, lr=args.rate, weight_decay=1e-5)
-    started, step, losses, reported = time.time(), 0, [], time.time()
-    while (share := (time.time() - started) / (60 * args.minutes)) < 1:
+    started, losses = time.time(), []
+    for step in range(args.steps):
         # Up in the first twentieth, then down a half cosine.
+        share = step / args.steps
         for group in optimiser.param_groups:
             group["lr"] = args.rate * group["share"] * (min(share / 0.05, 1) * 0.5 * (1 + np.cos(np.pi * share)) + 0.002)
         images = rng.integers(0, len(data.faces), args.batch)
@@ -309,19 +299,16 @@ def main():
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         losses.append(loss.item())
-        step += 1
-        if time.time() - reported > 120 or step == 50:
-            reported = time.time()
+        if step % 200 == 50:
             print(f"{step} steps {time.time() - started:.0f} s loss {np.mean(losses[-200:]):.4f}", flush=True)
             evaluate(generator, held, args.work / "held_out.png")
-            torch.save(generator.state_dict(), args.work / "generator.pt")
             finish(generator, args)
     evaluate(generator, held, args.work / "held_out.png")
-    torch.save(generator.state_dict(), args.work / "generator.pt")
     finish(generator, args)
 
 
 def finish(generator, args):
+    torch.save(generator.state_dict(), args.work / "generator.pt")
     export(generator, args.work / "unet.onnx", (torch.rand(1, 6, 320, 320), torch.randn(1, 32, 16, 16)), ["input", "audio"], "output")
 
 

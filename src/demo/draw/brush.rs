@@ -373,6 +373,35 @@ pub(super) fn symmetric(half: &[(f32, f32)]) -> Path {
     blob(&points)
 }
 
+/// More points along the outline of [`symmetric`], `each` for each of `half`: what moves one of them leaves those farther
+/// away where they are.
+pub(super) fn resampled(half: &[(f32, f32)], each: usize) -> Vec<(f32, f32)> {
+    let count = half.len();
+    let mirrored = |(x, y): (f32, f32)| (-x, y);
+    let point = |i: usize| match i {
+        0 => mirrored(half[1]),
+        i if i <= count => half[i - 1],
+        _ => mirrored(half[count - 2]),
+    };
+    let mut points = Vec::with_capacity((count - 1) * each + 1);
+    for i in 1..count {
+        let [p0, p1, p2, p3] = [0, 1, 2, 3].map(|offset| point(i + offset - 1));
+        for step in 0..each {
+            let t = step as f32 / each as f32;
+            // Catmull-Rom, the curve of `spline`.
+            let along = |a: f32, b: f32, c: f32, d: f32| {
+                let slope = (c - a) / 2.0;
+                let bend = a - 2.5 * b + 2.0 * c - 0.5 * d;
+                let twist = (d - a) / 2.0 + 1.5 * (b - c);
+                b + t * (slope + t * (bend + t * twist))
+            };
+            points.push((along(p0.0, p1.0, p2.0, p3.0), along(p0.1, p1.1, p2.1, p3.1)));
+        }
+    }
+    points.push(half[count - 1]);
+    points
+}
+
 /// An open smooth curve through `points`.
 pub(super) fn curve(points: &[(f32, f32)]) -> Path {
     let mut path = PathBuilder::new();

@@ -2,7 +2,9 @@
 
 use tiny_skia::Mask;
 
-use super::brush::{Canvas, Fill, Ink, between, blob, curve, ink, oval, symmetric, taper};
+use super::brush::{
+    Canvas, Fill, Ink, between, blob, curve, ink, oval, resampled, symmetric, taper,
+};
 use super::mouth::{self, Mouth};
 use super::people::{Eyes, Person, Skin};
 use super::pose::Pose;
@@ -13,7 +15,7 @@ const DEPTH_MOUTH: f32 = 6.0;
 const DEPTH_NOSE: f32 = 8.5;
 const DEPTH_EARS: f32 = -4.0;
 
-/// The outline with the jaw down by `jaw`.
+/// The outline with the jaw down by `jaw`; above the cheeks it stays as it is, as what the crop rect does not hold must.
 pub(super) fn outline(person: &Person, jaw: f32) -> Vec<(f32, f32)> {
     let lowered = |&(x, y): &(f32, f32)| {
         let share = ((y - 45.0) / 115.0).clamp(0.0, 1.0);
@@ -22,7 +24,7 @@ pub(super) fn outline(person: &Person, jaw: f32) -> Vec<(f32, f32)> {
             y + jaw * share * share,
         )
     };
-    person.outline.iter().map(lowered).collect()
+    resampled(person.outline, 8).iter().map(lowered).collect()
 }
 
 pub(super) fn ears(canvas: &mut Canvas, person: &Person, pose: &Pose) {
@@ -83,7 +85,8 @@ pub(super) fn skin(canvas: &mut Canvas, person: &Person, pose: &Pose, jaw: f32) 
     let clip = canvas.inside(&shape);
     // Volume: the outline darkens towards its edge, more on the side away from the light.
     canvas.soft_line(&shape, skin.shade.at(0.55), 16.0, 20.0, Some(&clip));
-    let right: Vec<_> = outline(person, jaw)[3..].to_vec();
+    let mut right = outline(person, jaw);
+    right.retain(|&(_, y)| y >= person.outline[3].1);
     canvas.soft_line(&curve(&right), skin.shade.at(0.85), 22.0, 26.0, Some(&clip));
     canvas.shifted(pose.parallax(4.0), |canvas| {
         let soft = Some(&clip);

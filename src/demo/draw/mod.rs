@@ -92,7 +92,7 @@ impl Artist {
     pub fn rect(&self, index: usize) -> Rect {
         let person = self.who.person();
         let pose = Pose::at(index % FRAMES, &person.temper);
-        let half = person.outline[4].0 - 2.0;
+        let half = person.outline[4].0 + 2.0;
         let mut corner = [
             tiny_skia::Point::from_xy(-half, 26.0),
             tiny_skia::Point::from_xy(half, 26.0),
