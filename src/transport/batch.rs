@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
+
 use super::convert;
+use super::frames::Frames;
 use super::gate::Call;
 use super::state::ServerState;
 use super::status::{Failure, Violation};
@@ -28,7 +31,7 @@ struct Batch {
     format: Format,
 }
 
-/// Makes the frames of `request`.
+/// Makes the frames of `request`; they are no part of the response yet.
 ///
 /// # Errors
 /// What is wrong with the request, the model or a frame.
@@ -36,7 +39,7 @@ pub(super) async fn infer(
     state: &ServerState,
     call: &Call,
     mut request: CompositeBatchRequest,
-) -> Result<CompositeBatchResponse, Failure> {
+) -> Result<(CompositeBatchResponse, Frames), Failure> {
     let model_id = std::mem::take(&mut request.model_id);
     if model_id.is_empty() {
         return Err(Failure::invalid("model_id", "it is empty"));
@@ -59,11 +62,12 @@ pub(super) async fn infer(
     }
     let load = lease.load_time();
     drop(lease);
-    Ok(convert::batch_response(
-        frames,
-        load,
-        call.arrival.elapsed(),
-    ))
+    let (response, frames) = convert::batch_response(frames, load, call.arrival.elapsed());
+    let limit = state.settings().config.server.max_message_bytes;
+    match response.encoded_len() + frames.encoded_len() {
+        bytes if bytes > limit => Err(Failure::AnswerTooLarge { bytes, limit }),
+        _ => Ok((response, frames)),
+    }
 }
 
 impl Batch {

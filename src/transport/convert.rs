@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::auth::Rights;
+use super::frames::Frames;
 use super::state::{Phase, ServerState};
 use super::status::Failure;
 use crate::config;
@@ -68,17 +69,17 @@ pub(super) fn format(format: i32, jpeg_quality: i32) -> Result<Format, Failure> 
     }
 }
 
-/// The answer to a batch that was made; `total` and `load` are the whole call's and the load's share of it.
+/// The answer to a batch that was made, its frames apart; `total` and `load` are the whole call's and the load's share
+/// of it.
 pub(super) fn batch_response(
     frames: Vec<RenderedFrame>,
     load: Option<Duration>,
     total: Duration,
-) -> wire::CompositeBatchResponse {
+) -> (wire::CompositeBatchResponse, Frames) {
     let sum: FrameTimings = frames.iter().map(|frame| frame.timings).sum();
     let background_indices = frames.iter().map(|frame| frame.background as i32).collect();
-    let images = frames.into_iter().map(|frame| frame.image.into_bytes());
-    wire::CompositeBatchResponse {
-        composited_frames: images.collect(),
+    let response = wire::CompositeBatchResponse {
+        composited_frames: Vec::new(),
         inference_time_ms: ms(sum.inference),
         composite_time_ms: ms(sum.composite + sum.encode),
         total_time_ms: ms(total),
@@ -90,7 +91,9 @@ pub(super) fn batch_response(
         background_indices,
         visual_time_ms: ms(sum.visual),
         encode_time_ms: ms(sum.encode),
-    }
+    };
+    let images = frames.into_iter().map(|frame| frame.image);
+    (response, Frames(images.collect()))
 }
 
 /// The answer to a load that succeeded.

@@ -11,6 +11,7 @@
 pub mod auth;
 mod batch;
 mod convert;
+mod frames;
 mod gate;
 mod gauges;
 mod http;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use tonic_health::server::health_reporter;
 
 use auth::{Auth, TokensError};
+use frames::Joining;
 use gate::GateLayer;
 use listen::Acceptor;
 use service::Service;
@@ -236,11 +238,11 @@ where
         .http2_keepalive_interval(server.keepalive)
         .http2_keepalive_timeout(Some(server.keepalive_timeout))
         .layer(GateLayer(Arc::clone(state)))
-        .add_service(
+        .add_service(Joining(
             MultiTenantLipSyncServer::new(service.clone())
                 .max_decoding_message_size(bytes)
                 .max_encoding_message_size(bytes),
-        )
+        ))
         .add_service(
             LipSyncServer::new(service)
                 .max_decoding_message_size(bytes)

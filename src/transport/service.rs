@@ -92,7 +92,15 @@ impl MultiTenantLipSync for Service {
     ) -> Result<Response<wire::CompositeBatchResponse>, Status> {
         let (call, request) = unpack(request);
         let result = batch::infer(&self.state, &call, request).await;
-        answer(&call, result)
+        let (result, frames) = match result {
+            Ok((response, frames)) => (Ok(response), Some(frames)),
+            Err(failure) => (Err(failure), None),
+        };
+        let mut answer = answer(&call, result)?;
+        if let Some(frames) = frames {
+            answer.extensions_mut().insert(frames);
+        }
+        Ok(answer)
     }
 
     async fn list_models(

@@ -81,6 +81,17 @@ pub enum Failure {
         /// The key that says so.
         key: &'static str,
     },
+    /// The answer is larger than a message may be.
+    #[error(
+        "the frames take {bytes} bytes and server.max_message_size_mb allows {}: ask for fewer at once, or for JPEG",
+        limit
+    )]
+    AnswerTooLarge {
+        /// Bytes of the answer.
+        bytes: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
     /// The server takes nothing new.
     #[error("the server is shutting down")]
     Draining,
@@ -229,6 +240,7 @@ impl Failure {
             Self::Overloaded { .. } => {
                 Verdict::transient(Code::ResourceExhausted, "OVERLOADED").retry_after(RETRY_SOON)
             }
+            Self::AnswerTooLarge { .. } => Verdict::new(Code::OutOfRange, "ANSWER_TOO_LARGE"),
             Self::Draining => Verdict::transient(Code::Unavailable, "SHUTTING_DOWN"),
             Self::Stopped => Verdict::transient(Code::Unavailable, "STOPPED"),
             Self::DeadlineExceeded => {
