@@ -210,7 +210,18 @@ impl<'a> Look<'a> {
                 used,
             ]);
         }
-        table.to_string()
+        let kept = models.iter().filter_map(|model| {
+            let cache = model.visual_cache?;
+            let share = 100.0 * cache.hits as f64 / (cache.hits + cache.misses).max(1) as f64;
+            Some(format!(
+                "\n{}: {} backgrounds kept for the network, {}, {share:.1} % of {} frames found theirs",
+                model.id,
+                cache.backgrounds,
+                BinaryBytes(cache.memory_bytes),
+                HumanCount(cache.hits + cache.misses),
+            ))
+        });
+        table.to_string() + &kept.collect::<String>()
     }
 }
 

@@ -33,6 +33,9 @@ pub struct ModelReport {
     pub num_frames: u32,
     /// What it did since the server started.
     pub figures: ModelFigures,
+    /// What is kept of the network's work on its backgrounds (`onnx.visual_cache_mb`), unless that is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visual_cache: Option<VisualCacheFigures>,
     /// The server's files, if it tells them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<ModelFiles>,
@@ -74,6 +77,19 @@ impl ModelFigures {
     pub fn inference_ms_mean(&self) -> Option<f64> {
         (self.frames > 0).then(|| self.inference_time_ms / self.frames as f64)
     }
+}
+
+/// What is kept of the network's work on backgrounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VisualCacheFigures {
+    /// Frames whose background's part was kept.
+    pub hits: u64,
+    /// Frames whose background's part had to be run.
+    pub misses: u64,
+    /// Bytes kept.
+    pub memory_bytes: u64,
+    /// Backgrounds kept.
+    pub backgrounds: u64,
 }
 
 /// What a load came to.
@@ -207,6 +223,12 @@ impl From<wire::ModelInfo> for ModelReport {
                 .or(info.stats)
                 .map(ModelFigures::from)
                 .unwrap_or_default(),
+            visual_cache: info.visual_cache.map(|cache| VisualCacheFigures {
+                hits: count(cache.hits),
+                misses: count(cache.misses),
+                memory_bytes: count(cache.memory_bytes),
+                backgrounds: count(cache.backgrounds),
+            }),
             files: Some(files).filter(|files| !files.model_path.is_empty()),
         }
     }

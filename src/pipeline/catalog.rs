@@ -31,6 +31,16 @@ struct Entry {
     past: WorkerStats,
 }
 
+impl Entry {
+    fn work(&self) -> WorkerStats {
+        let mut sum = self.past;
+        for workers in &self.workers {
+            sum += workers.stats();
+        }
+        sum
+    }
+}
+
 impl Catalog {
     /// Notes a generation that was just loaded.
     pub(super) fn record(&self, id: &Arc<str>, model: &LoadedModel) {
@@ -64,16 +74,16 @@ impl Catalog {
         let mut work: Vec<_> = self
             .lock()
             .iter()
-            .map(|(id, entry)| {
-                let mut sum = entry.past;
-                for workers in &entry.workers {
-                    sum += workers.stats();
-                }
-                (Arc::clone(id), sum)
-            })
+            .map(|(id, entry)| (Arc::clone(id), entry.work()))
             .collect();
         work.sort_by(|(a, _), (b, _)| a.cmp(b));
         work
+    }
+
+    /// What the workers of one model have done since the start; `None` if it was never loaded.
+    #[must_use]
+    pub fn work_of(&self, id: &str) -> Option<WorkerStats> {
+        self.lock().get(id).map(Entry::work)
     }
 
     /// Forgets a model.

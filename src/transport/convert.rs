@@ -136,6 +136,8 @@ fn model_info(
     };
     let stats = model_stats(&model.stats);
     let facts = state.catalog().facts(&model.id);
+    let work = state.catalog().work_of(&model.id);
+    let visual_cache = work.filter(|work| work.visual_cache.hits + work.visual_cache.misses > 0);
     let last_error = match &model.status {
         Status::Failed { error, .. } if rights == Rights::Admin => error.detail(),
         Status::Failed { error, .. } => error.public().to_owned(),
@@ -163,6 +165,12 @@ fn model_info(
         width: facts.map_or(0, |facts| facts.size.width as i32),
         height: facts.map_or(0, |facts| facts.size.height as i32),
         num_frames: facts.map_or(0, |facts| int(facts.frames)),
+        visual_cache: visual_cache.map(|work| wire::VisualCache {
+            hits: long(work.visual_cache.hits),
+            misses: long(work.visual_cache.misses),
+            memory_bytes: long(work.visual_cache.bytes),
+            backgrounds: int(work.visual_cache.backgrounds),
+        }),
     }
 }
 
