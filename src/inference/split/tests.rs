@@ -1,6 +1,6 @@
 //! Cutting, and whether the parts give what the whole gives.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::cut::Cut;
@@ -392,67 +392,5 @@ fn a_file_that_changed_is_not_mixed_with_what_was_opened() {
             Err(error) => assert!(matches!(error, InferenceError::Changed { .. }), "{error}"),
         }
         std::fs::copy(network("generator.onnx"), &path).unwrap();
-    }
-}
-
-/// Time that the threads of this process spent on a core so far.
-fn cpu_nanoseconds() -> u64 {
-    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let time = |thread: std::fs::DirEntry| -> Option<u64> {
-        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse().ok()
-    };
-    threads.flatten().filter_map(time).sum()
-}
-
-/// `LIPSYNC_TEST_GENERATOR=generator.onnx cargo test --lib split_speed -- --ignored --nocapture`: every round runs
-/// each way once, so that they meet the same neighbours, and what counts is the time on a core, not the time on the clock.
-#[test]
-#[ignore = "measures; set LIPSYNC_TEST_GENERATOR to a network's path"]
-fn split_speed() {
-    let path = PathBuf::from(std::env::var_os("LIPSYNC_TEST_GENERATOR").expect("a network's path"));
-    let rounds = std::env::var("ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
-    for backend in engines() {
-        let whole = backend.open_generator(&path, &options(0)).unwrap();
-        let split = backend.open_generator(&path, &options(PLENTY)).unwrap();
-        let one = split.visual_cache().unwrap().background_bytes;
-        let mut room_for_one = options(one);
-        room_for_one.visual_cache.as_mut().unwrap().backgrounds = 2;
-        let full = backend.open_generator(&path, &room_for_one).unwrap();
-        let (mut whole, mut hit) = (whole.open_session().unwrap(), split.open_session().unwrap());
-        let mut miss = full.open_session().unwrap();
-        let (visual, still) = (noise(VISUAL_LEN, 1), noise(AUDIO_LEN, 0));
-        for session in [&mut whole, &mut hit, &mut miss] {
-            predict(&mut **session, &visual, &still, Some(0));
-        }
-        let mut times = [const { Vec::<u64>::new() }; 4];
-        for round in 0..rounds {
-            let audio = noise(AUDIO_LEN, round + 1);
-            let mut time = |way: usize, session: &mut dyn Generator, audio: &[f32], background| {
-                let started = cpu_nanoseconds();
-                let output = predict(session, &visual, audio, Some(background));
-                times[way].push(cpu_nanoseconds() - started);
-                output
-            };
-            let expected = time(0, &mut *whole, &audio, 0);
-            assert_same_bits(&time(1, &mut *hit, &audio, 0), &expected, "kept");
-            time(2, &mut *hit, &audio, 0);
-            assert_same_bits(&time(3, &mut *miss, &audio, 1), &expected, "not kept");
-        }
-        for (name, at) in [("median", rounds as usize / 2), ("quickest", 0)] {
-            let [whole, kept, same_window, not_kept] = times.clone().map(|mut times| {
-                times.sort_unstable();
-                times[at] as f64 / 1e6
-            });
-            eprintln!(
-                "{}, {name}: whole {whole:.1} ms; background kept {kept:.1} ({:.2}x); \
-                 the same window again {same_window:.1} ({:.2}x); not kept {not_kept:.1} ({:.2}x)",
-                backend.info(),
-                whole / kept,
-                whole / same_window,
-                whole / not_kept,
-            );
-        }
-        eprintln!("{:?}", split.visual_cache());
     }
 }
