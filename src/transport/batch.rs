@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use prost::Message as _;
 
+use super::bulk::Frames;
 use super::convert;
-use super::frames::Frames;
 use super::gate::Call;
 use super::state::ServerState;
 use super::status::{Failure, Violation};

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::auth::Rights;
-use super::frames::Frames;
+use super::bulk::Frames;
 use super::state::{Phase, ServerState};
 use super::status::Failure;
 use crate::config;

@@ -10,8 +10,8 @@
 
 pub mod auth;
 mod batch;
+mod bulk;
 mod convert;
-mod frames;
 mod gate;
 mod gauges;
 mod http;
@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 use tonic_health::server::health_reporter;
 
 use auth::{Auth, TokensError};
-use frames::Joining;
+use bulk::Bulk;
 use gate::GateLayer;
 use listen::Acceptor;
 use service::Service;
@@ -238,10 +238,11 @@ where
         .http2_keepalive_interval(server.keepalive)
         .http2_keepalive_timeout(Some(server.keepalive_timeout))
         .layer(GateLayer(Arc::clone(state)))
-        .add_service(Joining(
+        .add_service(Bulk::new(
             MultiTenantLipSyncServer::new(service.clone())
                 .max_decoding_message_size(bytes)
                 .max_encoding_message_size(bytes),
+            bytes,
         ))
         .add_service(
             LipSyncServer::new(service)

@@ -88,9 +88,11 @@ impl Service {
 impl MultiTenantLipSync for Service {
     async fn infer_batch_composite(
         &self,
-        request: Request<wire::CompositeBatchRequest>,
+        mut request: Request<wire::CompositeBatchRequest>,
     ) -> Result<Response<wire::CompositeBatchResponse>, Status> {
+        let bulk = request.extensions_mut().remove();
         let (call, request) = unpack(request);
+        let request = bulk.unwrap_or(request);
         let result = batch::infer(&self.state, &call, request).await;
         let (result, frames) = match result {
             Ok((response, frames)) => (Ok(response), Some(frames)),

@@ -9,13 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{Request, Response};
+use http::Response;
 use http_body::Frame;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::server::NamedService;
-use tower::Service;
 
 use crate::encoder::Encoded;
 
@@ -26,11 +24,11 @@ const PREFIX: usize = 5;
 
 /// The frames of a batch response; in the response's extensions.
 #[derive(Clone, Debug)]
-pub(super) struct Frames(pub(super) Vec<Encoded>);
+pub(in crate::transport) struct Frames(pub(in crate::transport) Vec<Encoded>);
 
 impl Frames {
     /// Bytes they take in the message.
-    pub(super) fn encoded_len(&self) -> usize {
+    pub(in crate::transport) fn encoded_len(&self) -> usize {
         self.0.iter().map(field_len).sum()
     }
 
@@ -52,33 +50,8 @@ fn field_len(frame: &Encoded) -> usize {
     key_len(TAG) + encoded_len_varint(len as u64) + len
 }
 
-/// Lets the [`Frames`] of responses join their messages.
-#[derive(Clone, Debug)]
-pub(super) struct Joining<S>(pub(super) S);
-
-impl<S: NamedService> NamedService for Joining<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S> Service<Request<Body>> for Joining<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = futures::future::MapOk<S::Future, fn(Response<Body>) -> Response<Body>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        futures::TryFutureExt::map_ok(self.0.call(request), joined)
-    }
-}
-
-fn joined(mut response: Response<Body>) -> Response<Body> {
+/// The response, its [`Frames`] part of its message.
+pub(super) fn joined(mut response: Response<Body>) -> Response<Body> {
     match response.extensions_mut().remove::<Frames>() {
         Some(frames) => response.map(|message| {
             Body::new(Joined {
