@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the demo's generator on drawn faces, and exports both networks.
 
-    python tools/demo/train_generator.py WORK ARTIST [--steps 5000] [--seed 1]
+    python tools/demo/train_generator.py WORK ARTIST [--steps 3000] [--seed 1]
 
 ARTIST is the built examples/draw_demo_faces. WORK holds audio.pt of train_audio.py and keeps the drawn faces, the
 checkpoint generator.pt, unet.onnx and audio_encoder.onnx.
@@ -228,7 +228,7 @@ def main():
     parser.add_argument("artist")
     parser.add_argument("--seconds", type=int, default=2400)
     parser.add_argument("--per-pose", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
