@@ -24,9 +24,9 @@ OPSET = 17
 class InvertedResidual(nn.Module):
     """Pointwise up, depthwise, pointwise down, each with batch normalisation."""
 
-    def __init__(self, inputs, outputs, stride=1, residual=False, expansion=2):
+    def __init__(self, inputs, outputs, stride=1, residual=False, hidden=None):
         super().__init__()
-        hidden = inputs * expansion
+        hidden = hidden or 2 * inputs
         self.residual = residual
         self.conv = nn.Sequential(
             nn.Conv2d(inputs, hidden, 1, bias=False),
@@ -77,14 +77,16 @@ def audio_branch(ch):
 
 
 class Generator(nn.Module):
-    """`ch` are the channels on the way down, `up` those on the way up; by default as SyncTalk_2D halves them."""
+    """`ch` are the channels on the way down, `up` those on the way up, `first` those inside the first block; by default as
+    SyncTalk_2D has them.
+    """
 
-    def __init__(self, ch, up=None):
+    def __init__(self, ch, up=None, first=None):
         super().__init__()
         up = up or [ch[2], ch[1], ch[0], ch[0], ch[0] // 2]
         self.audio = audio_branch(ch)
         self.fuse = nn.Sequential(double(2 * ch[4], ch[4], 1), double(ch[4], ch[3], 1))
-        self.inc = InvertedResidual(6, ch[0])
+        self.inc = InvertedResidual(6, ch[0], hidden=first)
         self.down = nn.ModuleList(
             double(a, b, 2) for a, b in zip([ch[0], *ch[:4]], [ch[0], *ch[1:]], strict=True)
         )

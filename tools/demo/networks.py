@@ -14,7 +14,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from make_full_size_network import Generator, audio_branch, export, settle  # noqa: E402, F401
 
 CHANNELS = [4, 8, 16, 64, 128]
-UP = [16, 8, 8, 4, 3]
+UP = [16, 8, 8, 4, 4]
+FIRST = 4
 FEATURE = 512
 ENTRIES = 16
 
