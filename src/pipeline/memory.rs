@@ -4,26 +4,49 @@
 //! freed by one. `docs/performance.md` has what that cost and what these calls save. Other allocators return memory
 //! by themselves.
 
+use crate::inference::BackendInfo;
+
 /// Lets all threads share two arenas. For a process that loads and unloads; call it before there are threads.
-#[allow(unsafe_code, reason = "a call into the C library that no crate wraps")]
 pub fn share_arenas() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt takes two numbers and no pointer, and may be called at any time.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 2);
+    set([(ARENA_MAX, 2)]);
+}
+
+/// Has the allocator treat large blocks as `engine` needs it; once, before models are loaded.
+///
+/// ONNX Runtime keeps what it needs from run to run by itself, and its sessions leave holes: blocks of 1 MiB and more are
+/// taken from the system one by one, and go back when they are freed. The embedded engine allocates in every run: what
+/// it frees is kept for the next, or the system would have to clear 19 MB of pages for every frame. [`give_back`] returns
+/// them after an unload.
+pub fn suit(engine: &BackendInfo) {
+    if engine.library.is_some() {
+        set([(MMAP_THRESHOLD, 1 << 20)]);
+    } else {
+        // 32 MiB is the largest threshold that glibc takes.
+        let (largest, never) = (32 << 20, 1 << 30);
+        set([
+            (MMAP_THRESHOLD, largest),
+            (TRIM_THRESHOLD, never),
+            (TOP_PAD, 64 << 20),
+        ]);
     }
 }
 
-/// Takes blocks of 1 MiB and more from the system one by one, and gives each back when it is freed.
-///
-/// For ONNX Runtime, whose sessions otherwise leave holes; it keeps what it needs from run to run by itself. The embedded
-/// engine allocates in every run, which this would make slower, and leaves no holes.
+/// glibc's numbers of its settings (malloc.h).
+const TRIM_THRESHOLD: i32 = -1;
+const TOP_PAD: i32 = -2;
+const MMAP_THRESHOLD: i32 = -3;
+const ARENA_MAX: i32 = -8;
+
 #[allow(unsafe_code, reason = "a call into the C library that no crate wraps")]
-pub fn map_large_blocks() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: as in `share_arenas`.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+fn set<const N: usize>(settings: [(i32, i32); N]) {
+    for (setting, value) in settings {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        // SAFETY: mallopt takes two numbers and no pointer, and may be called at any time.
+        unsafe {
+            libc::mallopt(setting, value);
+        }
+        #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+        let _ = (setting, value);
     }
 }
 

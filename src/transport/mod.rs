@@ -110,9 +110,7 @@ impl Server {
         let backend = tokio::task::spawn_blocking(move || inference::select(&options));
         let backend = backend.await.map_err(|_| StartError::Crashed)??;
         let engine = backend.info().clone();
-        if engine.library.is_some() {
-            memory::map_large_blocks();
-        }
+        memory::suit(&engine);
         let loader = Loader::new(Arc::clone(&backend), LoadOptions::new(&config, &*backend));
         let catalog = loader.catalog().clone();
         let registry = Registry::start(loader, Loader::specs(&config), limits(&config))?;

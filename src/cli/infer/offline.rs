@@ -23,7 +23,7 @@ use crate::inference::{self, Backend, BackendInfo};
 use crate::pipeline::clip::{ClipOptions, first_windows, render_clip};
 use crate::pipeline::loader::backend_options;
 use crate::pipeline::speech::SpeechFrame;
-use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, render_batch};
+use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, memory, render_batch};
 
 /// Finished frames that may wait for the film's encoder.
 const FRAMES_AHEAD: usize = 4;
@@ -302,6 +302,10 @@ pub(crate) fn model<'a>(config: &'a Config, id: &str) -> anyhow::Result<&'a conf
 /// Chooses the engine and says which one it is.
 pub(crate) fn open_backend(config: &Config, output: &Output) -> anyhow::Result<Arc<dyn Backend>> {
     let backend = inference::select(&backend_options(&config.onnx))?;
+    if backend.info().library.is_none() {
+        memory::share_arenas();
+        memory::suit(backend.info());
+    }
     introduce(backend.info(), output);
     Ok(backend)
 }
