@@ -214,11 +214,20 @@ async fn a_lease_loads_once_and_keeps_figures() {
 #[tokio::test(start_paused = true)]
 async fn concurrent_callers_share_one_load() {
     let (registry, fake) = registry(limits());
+    let gated = Plan {
+        gated: true,
+        ..Plan::default()
+    };
+    fake.plan("a", gated);
     let calls = (0..20).map(|_| {
         let registry = registry.clone();
         tokio::spawn(async move { registry.lease("a").await.unwrap() })
     });
-    let leases = futures::future::join_all(calls.collect::<Vec<_>>()).await;
+    let calls: Vec<_> = calls.collect();
+    // Nobody may come after the load.
+    rest().await;
+    fake.plan("a", Plan::default());
+    let leases = futures::future::join_all(calls).await;
     assert!(
         leases
             .iter()
