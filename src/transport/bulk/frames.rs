@@ -15,13 +15,11 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 use tonic::Status;
 use tonic::body::Body;
 
+use super::PREFIX;
 use crate::encoder::Encoded;
 
 /// `CompositeBatchResponse.composited_frames`.
 const TAG: u32 = 1;
-/// Before every gRPC message: a byte that tells of compression, and the message's length, big-endian.
-const PREFIX: usize = 5;
-
 /// The frames of a batch response; in the response's extensions.
 #[derive(Clone, Debug)]
 pub(in crate::transport) struct Frames(pub(in crate::transport) Vec<Encoded>);

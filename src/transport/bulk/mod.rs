@@ -21,6 +21,8 @@ pub(super) use frames::Frames;
 
 /// The path of the call whose messages are large.
 const PATH: &str = "/lipsync.MultiTenantLipSync/InferBatchComposite";
+/// Before every gRPC message: a byte that tells of compression, and the message's length, big-endian.
+const PREFIX: usize = 5;
 
 /// Carries tensors and frames around the service in it.
 #[derive(Clone, Debug)]

@@ -12,10 +12,8 @@ use prost::Message as _;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::PREFIX;
 use crate::wire::CompositeBatchRequest;
-
-/// Before every gRPC message: a byte that tells of compression, and the message's length, big-endian.
-const PREFIX: usize = 5;
 
 /// The request with its message in the extensions, and an empty one in its body for tonic to read. One that is not a
 /// single plain message of at most `limit` bytes comes back as it was: tonic knows what to say.
