@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench wire [-- PART]`, where PART is `decode` (received bytes to checked tensors, beside the message as
 //! prost generates it), `socket` (a call to a server that answers with ready frames, by sizes of HTTP/2 windows) or `call`
-//! (a call to the real server, beside the same frames made in this process). Every round runs each candidate once, back
+//! (a call to the real server, beside the same frames made in this process and the same bytes over a bare socket). Every round runs each candidate once, back
 //! to back, so that what is compared met the same machine; figures are medians.
 
 #![expect(clippy::print_stdout, reason = "a bench reports on the terminal")]
@@ -15,11 +15,13 @@ mod pictures;
 mod studio;
 
 use std::hint::black_box;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use lipsync::config::{self, Config};
 use lipsync::encoder::Format;
 use lipsync::inference::{
@@ -35,8 +37,10 @@ use lipsync::wire::{
     LoadModelResponse, UnloadModelRequest, UnloadModelResponse,
 };
 use prost::Message as _;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
+use tower::Service as _;
 
 use pictures::Kind;
 use studio::{avatar, keep, median, prepared, timed};
@@ -200,17 +204,83 @@ async fn echo(stream: u32, connection: u32, frame: u32) -> MultiTenantLipSyncCli
 
 /// A client as `lipsync` has it.
 async fn connect(url: &str) -> MultiTenantLipSyncClient<Channel> {
-    let channel = Endpoint::from_shared(url.to_owned())
+    MultiTenantLipSyncClient::new(channel(url).await)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+}
+
+async fn channel(url: &str) -> Channel {
+    Endpoint::from_shared(url.to_owned())
         .unwrap()
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(32 << 20)
+        .max_frame_size(1 << 20)
         .connect()
         .await
+        .unwrap()
+}
+
+/// A call whose message is ready, as the bytes of its body; gives the bytes of the answer, which it does not keep.
+async fn exchange(channel: &mut Channel, message: Bytes) -> usize {
+    let body = http_body_util::Full::new(message).map_err(|never| match never {});
+    let request = http::Request::post("/lipsync.MultiTenantLipSync/InferBatchComposite")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::new(body))
         .unwrap();
-    MultiTenantLipSyncClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES)
+    std::future::poll_fn(|cx| channel.poll_ready(cx))
+        .await
+        .unwrap();
+    let mut body = channel.call(request).await.unwrap().into_body();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        match frame.unwrap().into_data() {
+            Ok(data) => bytes += data.len(),
+            Err(trailers) => assert_eq!(trailers.trailers_ref().unwrap()["grpc-status"], "0"),
+        }
+    }
+    bytes
+}
+
+/// The same number of bytes there and back over a bare socket whose ends reuse their memory: what no protocol can beat.
+struct Bare(std::net::TcpStream);
+
+impl Bare {
+    fn new() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        for end in [&client, &server] {
+            end.set_nodelay(true).unwrap();
+        }
+        std::thread::spawn(move || {
+            let mut buffer = vec![1; 64 << 20];
+            let mut sizes = [0; 16];
+            while server.read_exact(&mut sizes).is_ok() {
+                let [there, back] =
+                    [0, 8].map(|at| usize::from_le_bytes(sizes[at..at + 8].try_into().unwrap()));
+                server.read_exact(&mut buffer[..there]).unwrap();
+                server.write_all(&buffer[..back]).unwrap();
+            }
+        });
+        Self(client)
+    }
+
+    fn exchange(&mut self, buffer: &mut [u8], there: usize, back: usize) {
+        let sizes = [there.to_le_bytes(), back.to_le_bytes()].concat();
+        self.0.write_all(&sizes).unwrap();
+        self.0.write_all(&buffer[..there]).unwrap();
+        self.0.read_exact(&mut buffer[..back]).unwrap();
+    }
+}
+
+/// A message as a gRPC body has it.
+fn body_of(request: &CompositeBatchRequest) -> Bytes {
+    let mut bytes = vec![0];
+    bytes.extend_from_slice(&(request.encoded_len() as u32).to_be_bytes());
+    request.encode(&mut bytes).unwrap();
+    bytes.into()
 }
 
 fn request(visual_len: usize) -> CompositeBatchRequest {
@@ -269,7 +339,7 @@ fn configuration(folder: &Path, model: &config::Model) -> Config {
 /// Everything but network, compositing and encoding: the call less the same frames made in this process.
 fn call() {
     println!(
-        "a batch of {BATCH} over a local socket, beside the same frames made in this process, ms a frame"
+        "a batch of {BATCH} over a local socket, less the same frames made in this process, ms a frame"
     );
     let folder = tempfile::tempdir().unwrap();
     let network =
@@ -287,7 +357,10 @@ fn call() {
             &model,
         )))
         .unwrap();
-    let mut client = runtime.block_on(connect(&format!("http://{}", server.grpc_address())));
+    let url = format!("http://{}", server.grpc_address());
+    let mut client = runtime.block_on(connect(&url));
+    let mut ready = runtime.block_on(channel(&url));
+    let (mut bare, mut buffer) = (Bare::new(), vec![0; 64 << 20]);
     let options = LoadOptions {
         workers: WorkerOptions {
             sessions: std::thread::available_parallelism().map_or(1, usize::from),
@@ -310,24 +383,27 @@ fn call() {
     let visual: SharedFloats = Arc::new(vec![0.5_f32; VISUAL_LEN]);
     for (name, visual_len) in [("client-made", BATCH * VISUAL_LEN), ("server-made", 0)] {
         let request = request(visual_len);
-        let [mut called, mut made] = [const { Vec::new() }; 2];
+        let message = body_of(&request);
+        let [mut called, mut exchanged, mut carried, mut made] = [const { Vec::new() }; 4];
         // The first rounds find cold memory, and backgrounds that the server has not read yet.
         for round in 0..220 {
-            let (mut first, mut second) = (Vec::new(), Vec::new());
-            let (message, mut bytes) = (request.clone(), 0);
-            timed(&mut first, || {
-                let response = runtime
-                    .block_on(client.infer_batch_composite(message))
-                    .unwrap();
-                bytes = response
-                    .get_ref()
-                    .composited_frames
-                    .iter()
-                    .map(Bytes::len)
-                    .sum();
+            let mut times = [const { Vec::new() }; 4];
+            let (copy, mut bytes) = (request.clone(), 0);
+            timed(&mut times[0], || {
+                let call = client.infer_batch_composite(copy);
+                let response = runtime.block_on(call).unwrap();
+                let frames = &response.get_ref().composited_frames;
+                bytes = frames.iter().map(Bytes::len).sum();
                 black_box(response);
             });
-            timed(&mut second, || {
+            timed(&mut times[1], || {
+                let answer = runtime.block_on(exchange(&mut ready, message.clone()));
+                assert!(answer > bytes);
+            });
+            timed(&mut times[2], || {
+                bare.exchange(&mut buffer, message.len(), bytes);
+            });
+            timed(&mut times[3], || {
                 let orders = (0..BATCH as u64).map(|index| FrameOrder {
                     index,
                     visual: (visual_len > 0).then(|| Visual::Ready(Arc::clone(&visual))),
@@ -343,18 +419,28 @@ fn call() {
                 black_box(frames);
             });
             if round >= 20 {
-                called.append(&mut first);
-                made.append(&mut second);
+                let all = [&mut called, &mut exchanged, &mut carried, &mut made];
+                for (all, times) in all.into_iter().zip(&mut times) {
+                    all.append(times);
+                }
             }
         }
         let least = |times: &[Duration]| times.iter().min().unwrap().as_secs_f64() * 1e3;
-        let each = BATCH as f64;
-        let (low, high) = (least(&called) - least(&made), median(called) - median(made));
-        println!(
-            "  {name}: {:.3} (least times: {:.3})",
-            high / each,
-            low / each
-        );
+        let (least_made, median_made) = (least(&made), median(made));
+        for (way, times, less) in [
+            ("by tonic's client", called, true),
+            ("with a message that was ready", exchanged, true),
+            ("the bytes alone", carried, false),
+        ] {
+            let (low_made, middle_made) = if less {
+                (least_made, median_made)
+            } else {
+                (0.0, 0.0)
+            };
+            let low = (least(&times) - low_made) / BATCH as f64;
+            let middle = (median(times) - middle_made) / BATCH as f64;
+            println!("  {name}, {way}: {middle:.3} (least times: {low:.3})");
+        }
     }
     runtime.block_on(server.drain());
 }

@@ -36,6 +36,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Bytes that may be on their way before the reader takes them: a frame or two a call, and a few calls.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+/// The largest HTTP/2 frame that is taken: every frame costs a wake-up, and HTTP/2 allows 16 KiB unless told otherwise.
+const FRAME_BYTES: u32 = 1 << 20;
 
 /// How to talk to a server.
 #[derive(Clone)]
@@ -101,7 +103,8 @@ impl Client {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES);
         let authorization = match &options.token {
             Some(token) => Some(bearer(token)?),
             None => None,

@@ -8,7 +8,7 @@ use crate::inference::BackendInfo;
 
 /// Lets all threads share two arenas. For a process that loads and unloads; call it before there are threads.
 pub fn share_arenas() {
-    set([(ARENA_MAX, 2)]);
+    set([(ARENA_MAX, 1)]);
 }
 
 /// Has the allocator treat large blocks as `engine` needs it; once, before models are loaded.

@@ -52,6 +52,12 @@ use crate::wire::multi_tenant_lip_sync_server::MultiTenantLipSyncServer;
 
 /// Time for connections to close after the last call has ended, whatever the drain time says.
 const CLOSING: Duration = Duration::from_secs(1);
+/// The largest HTTP/2 frame that is taken: every frame costs a wake-up, and HTTP/2 allows 16 KiB unless told otherwise.
+/// Larger ones than this gain little more, and a connection holds one.
+const FRAME_BYTES: u32 = 256 << 10;
+/// Bytes that a caller may send before they are read, in one call and in all of a connection.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -235,6 +241,9 @@ where
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(server.keepalive)
         .http2_keepalive_timeout(Some(server.keepalive_timeout))
+        .max_frame_size(FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .layer(GateLayer(Arc::clone(state)))
         .add_service(Bulk::new(
             MultiTenantLipSyncServer::new(service.clone())

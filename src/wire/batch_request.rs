@@ -32,6 +32,23 @@ impl CompositeBatchRequest {
         ImageFormat::try_from(self.output_format).ok()
     }
 
+    /// Where the floats of the first tensor begin in a message that begins with `bytes`, if they say so.
+    pub(crate) fn first_tensor(bytes: &[u8]) -> Option<usize> {
+        let mut rest = bytes;
+        loop {
+            let (tag, wire_type) = encoding::decode_key(&mut rest).ok()?;
+            if wire_type == WireType::LengthDelimited {
+                let len = usize::try_from(encoding::decode_varint(&mut rest).ok()?).ok()?;
+                if matches!(tag, 2 | 3) {
+                    return Some(bytes.len() - rest.len());
+                }
+                rest = rest.get(len..)?;
+            } else {
+                encoding::skip_field(wire_type, tag, &mut rest, DecodeContext::default()).ok()?;
+            }
+        }
+    }
+
     /// The numbers with their tags.
     fn numbers(&self) -> [(u32, i32); 4] {
         [

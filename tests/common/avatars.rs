@@ -41,13 +41,18 @@ impl Folder {
 
     /// Writes the pictures and rects of an avatar.
     pub fn add_avatar(&self, id: &str, colour: usize) {
+        self.add_avatar_of(SIZE, id, colour);
+    }
+
+    /// The same in another size.
+    pub fn add_avatar_of(&self, (width, height): (u32, u32), id: &str, colour: usize) {
         let frames = self.path().join(id);
         std::fs::create_dir_all(&frames).unwrap();
         for frame in 0..FRAMES {
             let shade = (frame * 20) as u8;
             let mut pixel = [30 + shade; 3];
             pixel[colour % 3] = 200 - 40 * (colour / 3) as u8 + shade / 2;
-            let picture = image::RgbImage::from_pixel(SIZE.0, SIZE.1, image::Rgb(pixel));
+            let picture = image::RgbImage::from_pixel(width, height, image::Rgb(pixel));
             picture
                 .save(frames.join(format!("frame_{frame:04}.png")))
                 .unwrap();

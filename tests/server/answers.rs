@@ -302,6 +302,34 @@ async fn errors_are_told_in_band_or_as_statuses_with_details() {
 }
 
 #[tokio::test]
+async fn an_answer_beyond_the_largest_message_is_refused_and_one_within_is_not() {
+    let folder = Folder::new(&[]);
+    folder.add_avatar_of((640, 480), "large", 0);
+    folder.configure("max_message_size_mb: 1", "", &[("large", "")], "");
+    let server = Server::start(&folder);
+    let mut client = server.client().await;
+    // 0.92 MB each.
+    let frames = |count| wire::CompositeBatchRequest {
+        output_format: wire::ImageFormat::Rgb.into(),
+        ..batch("large", count)
+    };
+    let one = client.infer_batch_composite(frames(1)).await.unwrap();
+    assert_eq!(one.into_inner().composited_frames[0].len(), 640 * 480 * 3);
+    let told = client.infer_batch_composite(frames(2)).await.unwrap();
+    let told = told.into_inner();
+    assert!(!told.success && told.composited_frames.is_empty());
+    assert!(told.error.contains("max_message_size_mb"), "{}", told.error);
+    let status = client
+        .infer_batch_composite(strict(frames(2)))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "ANSWER_TOO_LARGE");
+    server.stop();
+}
+
+#[tokio::test]
 async fn a_clamped_sequence_ends_before_anything_is_loaded() {
     let folder = Folder::new(&["red"]);
     folder.configure("", "", &[("red", "sequence: clamp")], "");

@@ -19,16 +19,23 @@ use tower::Service;
 
 pub(super) use frames::Frames;
 
+use crate::frame::pool::Pool;
+
 /// The path of the call whose messages are large.
 const PATH: &str = "/lipsync.MultiTenantLipSync/InferBatchComposite";
 /// Before every gRPC message: a byte that tells of compression, and the message's length, big-endian.
 const PREFIX: usize = 5;
+/// Requests' buffers that stay for the next, each of the largest request's size: memory that the system would have to
+/// clear first costs more than the copy into it.
+const BUFFERS_KEPT: usize = 2;
 
 /// Carries tensors and frames around the service in it.
 #[derive(Clone, Debug)]
 pub(super) struct Bulk<S> {
     inner: S,
     message_bytes_max: usize,
+    /// What requests are read into.
+    buffers: Pool<Vec<u8>>,
 }
 
 impl<S> Bulk<S> {
@@ -37,6 +44,7 @@ impl<S> Bulk<S> {
         Self {
             inner,
             message_bytes_max,
+            buffers: Pool::new(BUFFERS_KEPT),
         }
     }
 }
@@ -66,9 +74,9 @@ where
         // The one that is ready is called; the copy takes its place.
         let copy = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, copy);
-        let limit = self.message_bytes_max;
+        let (limit, buffers) = (self.message_bytes_max, self.buffers.clone());
         async move {
-            match tensors::received(request, limit).await {
+            match tensors::received(request, limit, &buffers).await {
                 Ok(request) => inner.call(request).await.map(frames::joined),
                 Err(status) => Ok(status.into_http()),
             }

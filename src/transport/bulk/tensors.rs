@@ -1,11 +1,10 @@
-//! The request of `InferBatchComposite`, its tensors copied once: from the pieces the socket gave to where the network
-//! reads them.
+//! The request of `InferBatchComposite`, its tensors copied once: from the pieces the socket gave to memory that is used
+//! again, where the network reads them.
 
-use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::Request;
 use http_body::{Body as _, Frame};
 use prost::Message as _;
@@ -13,147 +12,132 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::PREFIX;
+use crate::frame::pool::{Pool, Pooled};
 use crate::wire::CompositeBatchRequest;
 
 /// The request with its message in the extensions, and an empty one in its body for tonic to read. One that is not a
-/// single plain message of at most `limit` bytes comes back as it was: tonic knows what to say.
+/// single plain message of at most `limit` bytes comes back as it was: tonic knows what to say. The message lies in a
+/// buffer of `buffers` as long as its tensors are in use.
 ///
 /// # Errors
 /// If the message's bytes are none.
 pub(super) async fn received(
     request: Request<Body>,
     limit: usize,
+    buffers: &Pool<Vec<u8>>,
 ) -> Result<Request<Body>, Status> {
     let (mut parts, body) = request.into_parts();
-    let message = match gather(body, limit).await {
+    let message = match gather(body, limit, buffers).await {
         Ok(message) => message,
         Err(body) => return Ok(Request::from_parts(parts, body)),
     };
     let message = CompositeBatchRequest::decode(message)
         .map_err(|error| Status::internal(error.to_string()))?;
     parts.extensions.insert(message);
-    let empty = Bytes::from_static(&[0; PREFIX]);
-    let body = Replayed::new(Rope::from_iter([empty]), None, Body::empty());
-    Ok(Request::from_parts(parts, Body::new(body)))
+    let empty = Replayed {
+        read: Bytes::from_static(&[0; PREFIX]),
+        error: None,
+        rest: Body::empty(),
+    };
+    Ok(Request::from_parts(parts, Body::new(empty)))
 }
 
 /// The one message of `body`; a body that gives the same again if there is anything unusual about it.
-async fn gather(mut body: Body, limit: usize) -> Result<Rope, Body> {
-    let mut rope = Rope::default();
-    let mut wanted = None;
-    let rest = loop {
-        if wanted.is_none()
-            && let Some([compressed, len @ ..]) = rope.first()
-        {
-            let len = u32::from_be_bytes(len) as usize;
-            if compressed != 0 || len > limit {
-                break None;
-            }
-            wanted = Some(PREFIX + len);
-        }
-        if wanted.is_some_and(|wanted| rope.remaining() > wanted) {
-            break None;
-        }
+async fn gather(mut body: Body, limit: usize, buffers: &Pool<Vec<u8>>) -> Result<Bytes, Body> {
+    let mut message = Message::new(buffers);
+    let error = loop {
         let next = std::future::poll_fn(|cx| pin!(&mut body).poll_frame(cx)).await;
         match next.map(|next| next.map(Frame::into_data)) {
-            Some(Ok(Ok(piece))) => rope.push(piece),
+            // Copied as it comes, and freed: the next piece finds the memory of this one.
+            Some(Ok(Ok(piece))) => {
+                if !message.push(&piece, limit) {
+                    break None;
+                }
+            }
             // Nothing in a request's trailers matters to anybody.
             Some(Ok(Err(_))) => (),
             Some(Err(error)) => break Some(error),
-            None if wanted == Some(rope.remaining()) => {
-                rope.advance(PREFIX);
-                return Ok(rope);
-            }
+            None if message.is_whole() => return Ok(message.into_bytes().slice(PREFIX..)),
             None => break None,
         }
     };
-    Err(Body::new(Replayed::new(rope, rest, body)))
+    Err(Body::new(Replayed {
+        read: message.into_bytes(),
+        error,
+        rest: body,
+    }))
 }
 
-/// Bytes in the pieces they came in.
-#[derive(Debug, Default)]
-struct Rope {
-    pieces: VecDeque<Bytes>,
-    len: usize,
+/// A message that comes in, its prefix included.
+struct Message {
+    /// Behind `start` bytes of nothing.
+    bytes: Pooled<Vec<u8>>,
+    start: usize,
 }
 
-impl Rope {
-    fn push(&mut self, piece: Bytes) {
-        self.len += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push_back(piece);
-        }
+impl Message {
+    fn new(buffers: &Pool<Vec<u8>>) -> Self {
+        let mut bytes = buffers.take();
+        bytes.clear();
+        Self { bytes, start: 0 }
     }
 
-    /// The first bytes, if there are as many.
-    fn first(&self) -> Option<[u8; PREFIX]> {
-        let mut bytes = self.pieces.iter().flatten().copied();
-        let mut first = [0; PREFIX];
-        for byte in &mut first {
-            *byte = bytes.next()?;
-        }
-        Some(first)
-    }
-}
-
-impl FromIterator<Bytes> for Rope {
-    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
-        let mut rope = Self::default();
-        pieces.into_iter().for_each(|piece| rope.push(piece));
-        rope
-    }
-}
-
-impl Buf for Rope {
-    fn remaining(&self) -> usize {
-        self.len
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |piece| piece)
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.len, "advanced past the end");
-        self.len -= count;
-        while let Some(piece) = self.pieces.front_mut() {
-            if count < piece.len() {
-                piece.advance(count);
-                return;
+    /// Takes a piece; gives whether this can still become one plain message of at most `limit` bytes.
+    fn push(&mut self, piece: &[u8], limit: usize) -> bool {
+        let is_begun = self.len().is_some();
+        self.bytes.extend_from_slice(piece);
+        let is_plain = self
+            .read()
+            .first()
+            .is_none_or(|compressed| *compressed == 0);
+        match self.len() {
+            Some(len) if is_plain && len <= PREFIX + limit => {
+                if !is_begun {
+                    self.settle(len);
+                }
+                self.read().len() <= len
             }
-            count -= piece.len();
-            self.pieces.pop_front();
+            Some(_) => false,
+            None => is_plain,
         }
     }
 
-    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
-        assert!(len <= self.len, "read past the end");
-        match self.pieces.front_mut() {
-            Some(piece) if len < piece.len() => {
-                self.len -= len;
-                piece.split_to(len)
-            }
-            // In memory of its own, whose beginning lies as a float must. Every piece is freed as soon as it is copied.
-            _ => {
-                let mut whole = BytesMut::with_capacity(len);
-                whole.put(self.take(len));
-                whole.freeze()
-            }
+    /// Makes room for `len` bytes, and has the first tensor begin where a float may lie.
+    fn settle(&mut self, len: usize) {
+        const FLOAT: usize = align_of::<f32>();
+        let missing = (len + FLOAT).saturating_sub(self.bytes.len());
+        self.bytes.reserve_exact(missing);
+        if let Some(offset) = CompositeBatchRequest::first_tensor(&self.bytes[PREFIX..]) {
+            let begin = self.bytes.as_ptr().addr() + PREFIX + offset;
+            self.start = begin.next_multiple_of(FLOAT) - begin;
+            self.bytes.splice(0..0, std::iter::repeat_n(0, self.start));
         }
+    }
+
+    fn read(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Bytes of the message with its prefix, once that is known.
+    fn len(&self) -> Option<usize> {
+        let [_, len @ ..] = self.read().first_chunk::<PREFIX>()?;
+        Some(PREFIX + u32::from_be_bytes(*len) as usize)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.len() == Some(self.read().len())
+    }
+
+    fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self.bytes).slice(self.start..)
     }
 }
 
 /// A body that gives what was read of another, then the rest of that.
 struct Replayed {
-    read: Rope,
+    read: Bytes,
     error: Option<Status>,
     rest: Body,
-}
-
-impl Replayed {
-    fn new(read: Rope, error: Option<Status>, rest: Body) -> Self {
-        Self { read, error, rest }
-    }
 }
 
 impl http_body::Body for Replayed {
@@ -164,8 +148,9 @@ impl http_body::Body for Replayed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(piece) = self.read.pieces.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        if !self.read.is_empty() {
+            let read = std::mem::take(&mut self.read);
+            return Poll::Ready(Some(Ok(Frame::data(read))));
         }
         if let Some(error) = self.error.take() {
             return Poll::Ready(Some(Err(error)));
@@ -174,7 +159,7 @@ impl http_body::Body for Replayed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.pieces.is_empty() && self.error.is_none() && self.rest.is_end_stream()
+        self.read.is_empty() && self.error.is_none() && self.rest.is_end_stream()
     }
 }
 
@@ -220,7 +205,7 @@ mod tests {
     }
 
     fn receive(body: Body) -> Result<Request<Body>, Status> {
-        block_on(received(Request::new(body), LIMIT))
+        block_on(received(Request::new(body), LIMIT, &Pool::new(1)))
     }
 
     fn left(request: Request<Body>) -> Vec<u8> {
@@ -259,12 +244,23 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_in_pieces_is_copied_to_where_floats_may_lie() {
-        let bytes = message(&request());
-        let mut request = receive(body(&bytes, &[7, 100, 1000, 2000])).unwrap();
-        let read: CompositeBatchRequest = request.extensions_mut().remove().unwrap();
-        let floats = read.visual_frames.to_slice();
-        assert!(matches!(floats, std::borrow::Cow::Borrowed(_)));
+    fn tensors_are_where_floats_may_lie_in_memory_that_is_used_again() {
+        let buffers = Pool::new(1);
+        for id in ["", "a", "bo", "ann", "jane"] {
+            let sent = CompositeBatchRequest {
+                model_id: id.to_owned(),
+                ..request()
+            };
+            let body = body(&message(&sent), &[100, 1000, 2000]);
+            let received = received(Request::new(body), LIMIT, &buffers);
+            let mut request = block_on(received).unwrap();
+            let read: CompositeBatchRequest = request.extensions_mut().remove().unwrap();
+            let floats = read.visual_frames.to_slice();
+            assert!(matches!(floats, std::borrow::Cow::Borrowed(_)), "{id}");
+            assert_eq!(buffers.idle(), 0);
+            drop(read);
+            assert_eq!(buffers.idle(), 1);
+        }
     }
 
     #[test]
