@@ -1,13 +1,13 @@
 //! Memory that a model took goes back to the system when the model goes.
 //!
 //! glibc gives every thread an arena of its own and keeps what is freed there; a model is built by many threads and
-//! freed by one. `docs/performance.md` has what that cost and what these calls save. Other allocators return memory
-//! by themselves.
+//! freed by one. Only of the main arena does it return the end on request. `docs/performance.md` has what that cost and
+//! what these calls save. Other allocators return memory by themselves.
 
 use crate::inference::BackendInfo;
 
-/// Lets all threads share two arenas. For a process that loads and unloads; call it before there are threads.
-pub fn share_arenas() {
+/// Lets all threads share the main arena. For a process that loads and unloads; call it before there are threads.
+pub fn share_arena() {
     set([(ARENA_MAX, 1)]);
 }
 

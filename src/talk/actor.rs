@@ -43,7 +43,7 @@ pub trait Actor: Send + Sync + 'static {
     fn about(&self) -> About;
 
     /// Frames that may be in the making at once for one stream.
-    fn frames_ahead(&self) -> usize;
+    fn frames_at_once(&self) -> usize;
 
     /// Begins to listen. Blocks.
     ///
@@ -124,7 +124,7 @@ impl Actor for Leased {
         }
     }
 
-    fn frames_ahead(&self) -> usize {
+    fn frames_at_once(&self) -> usize {
         let generator = self.model.generator();
         generator.stats().sessions * generator.max_batch() + cpu::cores()
     }

@@ -17,6 +17,11 @@ use crate::pipeline::{FrameOrder, RenderError, RenderedFrame};
 /// Every stream is a flow of its own in the network's queue; requests count from 0, streams from the other end.
 static FLOWS: AtomicU64 = AtomicU64::new(1 << 63);
 
+/// Speech frames that may be ready before their time in real time: half a second's.
+fn frames_ahead(fps: u32) -> usize {
+    fps.div_ceil(2) as usize
+}
+
 /// A frame that was made, or why not.
 pub(super) type Picture = Result<RenderedFrame, RenderError>;
 
@@ -34,6 +39,8 @@ pub(super) struct Making<A: Actor> {
     format: Format,
     start_index: u64,
     flow: u64,
+    /// Speech frames planned or ready at most, if that is more than may be in the making.
+    ahead: usize,
     next_id: u64,
     speech: FuturesUnordered<BoxFuture<'static, (u64, Picture)>>,
     /// It is made even if its slot passes: late is better than never.
@@ -42,11 +49,17 @@ pub(super) struct Making<A: Actor> {
 
 impl<A: Actor> Making<A> {
     pub(super) fn new(actor: Arc<A>, options: &TalkOptions) -> Self {
+        let fps = actor.about().fps;
         Self {
             actor,
             format: options.format,
             start_index: options.start_index,
             flow: FLOWS.fetch_add(1, Ordering::Relaxed),
+            ahead: if options.realtime {
+                frames_ahead(fps)
+            } else {
+                0
+            },
             next_id: 0,
             speech: FuturesUnordered::new(),
             idle: None,
@@ -54,9 +67,12 @@ impl<A: Actor> Making<A> {
     }
 
     /// Whether another speech frame may be begun while `waiting` are planned or ready.
+    ///
+    /// Few are in the making, so that a stream far ahead does not stand in the way of one that has just begun; more may
+    /// be ready, for when the machine is busy elsewhere.
     pub(super) fn has_room(&self, waiting: usize) -> bool {
-        let ahead = self.actor.frames_ahead();
-        waiting < ahead && self.speech.len() < 2 * ahead
+        let at_once = self.actor.frames_at_once();
+        waiting < self.ahead.max(at_once) && self.speech.len() < at_once
     }
 
     /// Begins a speech frame, of no use after `deadline`; gives its name.

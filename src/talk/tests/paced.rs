@@ -147,6 +147,24 @@ async fn a_network_that_is_too_slow_loses_frames_but_not_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_of_the_machine_is_bridged_by_what_is_ready() {
+    let mut stream = start(true, 0);
+    stream.started().await;
+    let (quick, slow) = (Duration::from_millis(10), Duration::from_millis(350));
+    // Four are in the making at once: for 350 ms nothing is made.
+    *stream.avatar.times.lock().unwrap() = [vec![quick; 30], vec![slow; 4], vec![quick; 30]]
+        .concat()
+        .into();
+    stream.say(60).await;
+    stream.send(Input::EndOfSpeech).await;
+    let (frames, _) = stream.frames().await;
+    let spoken = frames.iter().filter(|frame| frame.kind != Kind::Idle);
+    assert_eq!(spoken.count(), 60);
+    let (events, _) = stream.rest().await;
+    assert_eq!(summary(&events).late_frames, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn late_audio_moves_the_rest_of_its_utterance_and_idle_fills_the_gap() {
     let mut stream = start(true, 0);
     stream.started().await;

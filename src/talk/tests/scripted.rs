@@ -79,7 +79,7 @@ impl crate::talk::Actor for Actor {
         }
     }
 
-    fn frames_ahead(&self) -> usize {
+    fn frames_at_once(&self) -> usize {
         4
     }
 
