@@ -425,22 +425,20 @@ fn call() {
                 }
             }
         }
-        let least = |times: &[Duration]| times.iter().min().unwrap().as_secs_f64() * 1e3;
-        let (least_made, median_made) = (least(&made), median(made));
-        for (way, times, less) in [
-            ("by tonic's client", called, true),
-            ("with a message that was ready", exchanged, true),
-            ("the bytes alone", carried, false),
-        ] {
-            let (low_made, middle_made) = if less {
-                (least_made, median_made)
-            } else {
-                (0.0, 0.0)
-            };
-            let low = (least(&times) - low_made) / BATCH as f64;
-            let middle = (median(times) - middle_made) / BATCH as f64;
-            println!("  {name}, {way}: {middle:.3} (least times: {low:.3})");
-        }
+        println!("  {name}");
+        report("by tonic's client", called, Some(&made));
+        report("with a message that was ready", exchanged, Some(&made));
+        report("the bytes alone", carried, None);
     }
     runtime.block_on(server.drain());
+}
+
+/// Prints what a frame of `times` took, less what making it took in this process.
+fn report(way: &str, times: Vec<Duration>, made: Option<&Vec<Duration>>) {
+    let least = |times: &[Duration]| times.iter().min().unwrap().as_secs_f64() * 1e3;
+    let (least_made, median_made) =
+        made.map_or((0.0, 0.0), |made| (least(made), median(made.clone())));
+    let low = (least(&times) - least_made) / BATCH as f64;
+    let middle = (median(times) - median_made) / BATCH as f64;
+    println!("    {way}: {middle:.3} (least times: {low:.3})");
 }

@@ -49,7 +49,7 @@ pub(crate) fn run_config(
     output: &Output,
     next: &str,
 ) -> anyhow::Result<ExitCode> {
-    memory::share_arena();
+    memory::share_arenas(1);
     let options = telemetry::Options::server(&config.logging, global.verbose, global.quiet);
     let log = telemetry::init(&options, output.log_lines(), output::is_coloured())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

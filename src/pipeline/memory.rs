@@ -6,9 +6,10 @@
 
 use crate::inference::BackendInfo;
 
-/// Lets all threads share the main arena. For a process that loads and unloads; call it before there are threads.
-pub fn share_arena() {
-    set([(ARENA_MAX, 1)]);
+/// Lets all threads share `arenas` arenas; call it before there are threads. One for a process that loads and unloads:
+/// all of it can be given back. Two for one that does not: its threads wait less for each other.
+pub fn share_arenas(arenas: i32) {
+    set([(ARENA_MAX, arenas)]);
 }
 
 /// Has the allocator treat large blocks as `engine` needs it; once, before models are loaded.

@@ -303,7 +303,7 @@ pub(crate) fn model<'a>(config: &'a Config, id: &str) -> anyhow::Result<&'a conf
 pub(crate) fn open_backend(config: &Config, output: &Output) -> anyhow::Result<Arc<dyn Backend>> {
     let backend = inference::select(&backend_options(&config.onnx))?;
     if backend.info().library.is_none() {
-        memory::share_arena();
+        memory::share_arenas(2);
         memory::suit(backend.info());
     }
     introduce(backend.info(), output);
