@@ -80,7 +80,8 @@ fn a_network_that_computes_nan() {
     ] {
         let run = studio.run(arguments);
         run.assert_failed(1, &["frame ", "NaN or infinite"]);
-        assert!(studio.left(&["speech.wav"]).is_empty());
+        let left = studio.left(&["speech.wav"]);
+        assert!(left.is_empty(), "{left:?}");
     }
 }
 

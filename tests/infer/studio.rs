@@ -121,10 +121,16 @@ impl Studio {
         run(self.bare(arguments))
     }
 
-    /// What is in the folder, without what `new` put there and what the test wrote.
+    /// What is in the folder, without what `new` put there, what the test wrote, and the backgrounds prepared for the
+    /// next load, which a run may or may not have come to.
     pub(crate) fn left(&self, expected: &[&str]) -> Vec<String> {
         let mut names = super::names(self.folder.path());
-        let own = ["backgrounds", "config.yaml", "rects.json"];
+        let own = [
+            "backgrounds",
+            "backgrounds.prepared",
+            "config.yaml",
+            "rects.json",
+        ];
         names.retain(|name| !own.contains(&name.as_str()) && !expected.contains(&name.as_str()));
         names
     }
