@@ -20,6 +20,7 @@ use crate::encoder::Encoded;
 
 /// `CompositeBatchResponse.composited_frames`.
 const TAG: u32 = 1;
+
 /// The frames of a batch response; in the response's extensions.
 #[derive(Clone, Debug)]
 pub(in crate::transport) struct Frames(pub(in crate::transport) Vec<Encoded>);

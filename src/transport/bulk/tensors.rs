@@ -15,6 +15,10 @@ use super::PREFIX;
 use crate::frame::pool::{Pool, Pooled};
 use crate::wire::CompositeBatchRequest;
 
+const FLOAT: usize = align_of::<f32>();
+/// Bytes of a message after which its tensors stay wherever they lie.
+const SETTLED_AFTER: usize = 64 << 10;
+
 /// The request with its message in the extensions, and an empty one in its body for tonic to read. One that is not a
 /// single plain message of at most `limit` bytes comes back as it was: tonic knows what to say. The message lies in a
 /// buffer of `buffers` as long as its tensors are in use.
@@ -73,13 +77,19 @@ struct Message {
     /// Behind `start` bytes of nothing.
     bytes: Pooled<Vec<u8>>,
     start: usize,
+    /// Whether `start` stays as it is.
+    is_settled: bool,
 }
 
 impl Message {
     fn new(buffers: &Pool<Vec<u8>>) -> Self {
         let mut bytes = buffers.take();
         bytes.clear();
-        Self { bytes, start: 0 }
+        Self {
+            bytes,
+            start: 0,
+            is_settled: false,
+        }
     }
 
     /// Takes a piece; gives whether this can still become one plain message of at most `limit` bytes.
@@ -93,7 +103,11 @@ impl Message {
         match self.len() {
             Some(len) if is_plain && len <= PREFIX + limit => {
                 if !is_begun {
-                    self.settle(len);
+                    let missing = (len + FLOAT).saturating_sub(self.bytes.len());
+                    self.bytes.reserve_exact(missing);
+                }
+                if !self.is_settled {
+                    self.settle();
                 }
                 self.read().len() <= len
             }
@@ -102,16 +116,16 @@ impl Message {
         }
     }
 
-    /// Makes room for `len` bytes, and has the first tensor begin where a float may lie.
-    fn settle(&mut self, len: usize) {
-        const FLOAT: usize = align_of::<f32>();
-        let missing = (len + FLOAT).saturating_sub(self.bytes.len());
-        self.bytes.reserve_exact(missing);
+    /// Has the first tensor begin where a float may lie, once it is known where it begins.
+    fn settle(&mut self) {
         if let Some(offset) = CompositeBatchRequest::first_tensor(&self.bytes[PREFIX..]) {
             let begin = self.bytes.as_ptr().addr() + PREFIX + offset;
             self.start = begin.next_multiple_of(FLOAT) - begin;
             self.bytes.splice(0..0, std::iter::repeat_n(0, self.start));
+            self.is_settled = true;
         }
+        // Moving more than this is not worth it.
+        self.is_settled |= self.bytes.len() > SETTLED_AFTER;
     }
 
     fn read(&self) -> &[u8] {
@@ -251,7 +265,7 @@ mod tests {
                 model_id: id.to_owned(),
                 ..request()
             };
-            let body = body(&message(&sent), &[100, 1000, 2000]);
+            let body = body(&message(&sent), &[5, 7, 100, 1000, 2000]);
             let received = received(Request::new(body), LIMIT, &buffers);
             let mut request = block_on(received).unwrap();
             let read: CompositeBatchRequest = request.extensions_mut().remove().unwrap();
