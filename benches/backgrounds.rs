@@ -22,10 +22,10 @@ use std::time::Duration;
 use lipsync::avatar::Avatar;
 use lipsync::config;
 use lipsync::encoder::Format;
-use lipsync::inference::{
-    AUDIO_LEN, BackendOptions, FrameInput, SharedFloats, VISUAL_LEN, WorkerOptions, select,
-};
+use lipsync::engine::{BackendOptions, select};
+use lipsync::frame::network_io::{AUDIO_LEN, SharedFloats, VISUAL_LEN};
 use lipsync::pipeline::{FrameOrder, LoadOptions, LoadedModel, render_batch};
+use lipsync::workers::{FrameInput, WorkerOptions};
 
 use pictures::Kind;
 use studio::{BACKGROUNDS, SIZE, avatar, keep, median, prepared, timed};

@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lipsync::avatar::visual::crop_328;
+use lipsync::compositor::crop::crop_328;
 use lipsync::compositor::{Compositor, Geometry, Placement, composite};
 use lipsync::encoder::{Background, Effort, Encoder, Format, PreparedPng};
 use lipsync::frame::{Rect, Size};

@@ -10,10 +10,11 @@
 
 use std::path::{Path, PathBuf};
 
-use lipsync::inference::{
-    AUDIO_LEN, Backend, BackendChoice, BackendOptions, Batch, Cancel, Generator, PREDICTION_LEN,
-    SessionOptions, VISUAL_LEN, VisualCacheLimit, select,
+use lipsync::engine::{
+    Backend, BackendChoice, BackendOptions, Batch, Cancel, Generator, SessionOptions,
+    VisualCacheLimit, select,
 };
+use lipsync::frame::network_io::{AUDIO_LEN, PREDICTION_LEN, VISUAL_LEN};
 
 const ROUNDS: usize = 21;
 

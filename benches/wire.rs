@@ -24,11 +24,10 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use lipsync::config::{self, Config};
 use lipsync::encoder::Format;
-use lipsync::inference::{
-    AUDIO_LEN, BackendOptions, SharedFloats, VISUAL_LEN, Visual, WorkerOptions, select,
-};
+use lipsync::engine::{BackendOptions, select};
+use lipsync::frame::network_io::{AUDIO_LEN, SharedFloats, VISUAL_LEN, Visual};
 use lipsync::pipeline::{FrameOrder, LoadOptions, LoadedModel, render_batch};
-use lipsync::transport;
+use lipsync::server;
 use lipsync::wire::multi_tenant_lip_sync_client::MultiTenantLipSyncClient;
 use lipsync::wire::multi_tenant_lip_sync_server::{MultiTenantLipSync, MultiTenantLipSyncServer};
 use lipsync::wire::{
@@ -36,6 +35,7 @@ use lipsync::wire::{
     HealthRequest, HealthResponse, ListModelsRequest, ListModelsResponse, LoadModelRequest,
     LoadModelResponse, UnloadModelRequest, UnloadModelResponse,
 };
+use lipsync::workers::WorkerOptions;
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -352,10 +352,7 @@ fn call() {
     drop(prepared(&model, 2, 1 << 30));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime
-        .block_on(transport::Server::start(configuration(
-            folder.path(),
-            &model,
-        )))
+        .block_on(server::Server::start(configuration(folder.path(), &model)))
         .unwrap();
     let url = format!("http://{}", server.grpc_address());
     let mut client = runtime.block_on(connect(&url));

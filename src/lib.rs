@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! PCM ── audio ──> window ─┐
-//!                          ├─> inference ──> compositor ──> encoder ──> bytes ──> transport, or a file
+//!                          ├─> engine ──>    compositor ──> encoder ──> bytes ──> server, or a file
 //! config ── avatar ─> rect, background, visual tensor ─┘
 //!            └── registry: who is in memory, who may leave
 //! ```
 //!
-//! [`pipeline`] is the only place where the stages meet; [`cli`] and [`transport`] are its two callers.
+//! [`pipeline`] is the only place where the stages meet; [`cli`] and [`server`] are its two callers.
 
 pub mod config;
 
@@ -19,7 +19,9 @@ pub mod audio;
 
 pub mod avatar;
 
-pub mod inference;
+pub mod engine;
+
+pub mod workers;
 
 pub mod compositor;
 
@@ -35,7 +37,7 @@ pub mod talk;
 
 pub mod wire;
 
-pub mod transport;
+pub mod server;
 
 pub mod client;
 

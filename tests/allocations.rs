@@ -15,11 +15,13 @@ use lipsync::avatar::{KeepOptions, Sequence};
 use lipsync::compositor::Geometry;
 use lipsync::config;
 use lipsync::encoder::Format;
-use lipsync::inference::{
-    AUDIO_LEN, AudioEncoder, Backend, BackendInfo, Batch, Cancel, Generator, GeneratorNetwork,
-    InferenceError, SessionOptions, SharedFloats, VISUAL_LEN, Visual, WorkerOptions,
+use lipsync::engine::{
+    AudioEncoder, Backend, BackendInfo, Batch, Cancel, Generator, GeneratorNetwork, InferenceError,
+    SessionOptions,
 };
+use lipsync::frame::network_io::{AUDIO_LEN, SharedFloats, VISUAL_LEN, Visual};
 use lipsync::pipeline::{FrameOrder, LoadOptions, LoadedModel, render_batch};
+use lipsync::workers::WorkerOptions;
 
 /// Larger ones count.
 const ALLOCATION_BYTES_MAX: usize = 64 << 10;

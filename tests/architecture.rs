@@ -14,20 +14,20 @@ const HOMES: &[Home] = &[
     // The wire stops at the boundary.
     Home {
         word: "tonic::",
-        places: &["wire/", "transport/", "client"],
+        places: &["wire/", "server/", "client"],
     },
     Home {
         word: "axum::",
-        places: &["transport/"],
+        places: &["server/"],
     },
     // One file an engine.
     Home {
         word: "ort::",
-        places: &["inference/onnxruntime.rs"],
+        places: &["engine/onnxruntime.rs"],
     },
     Home {
         word: "rten::",
-        places: &["inference/embedded.rs"],
+        places: &["engine/embedded.rs"],
     },
     // The terminal has one door.
     Home {
@@ -71,7 +71,7 @@ const PURE: &[&str] = &["audio/", "frame/", "compositor/", "encoder/"];
 const IMPURE: &[&str] = &[
     "tokio::",
     "futures::",
-    "crate::transport",
+    "crate::server",
     "crate::registry",
     "crate::pipeline",
     "crate::cli",
@@ -79,7 +79,7 @@ const IMPURE: &[&str] = &[
 
 /// The files that may switch `unsafe` on.
 const UNSAFE: &[&str] = &[
-    "inference/library.rs",
+    "engine/library.rs",
     "pipeline/memory.rs",
     "compositor/simd.rs",
 ];

@@ -19,7 +19,7 @@ use lipsync::audio::AudioReader;
 use lipsync::config::Config;
 use lipsync::demo::{Artist, Mouth, Who, config_text, speech_sample, write_avatar};
 use lipsync::encoder::{Background, Effort, Encoder, Format, PreparedPng};
-use lipsync::transport::Server;
+use lipsync::server::Server;
 
 #[path = "common/film.rs"]
 mod film;

@@ -10,15 +10,16 @@ use lipsync::audio::AudioReader;
 use lipsync::config::Config;
 use lipsync::demo::{self, Artist, Files, Who};
 use lipsync::encoder::Format;
-use lipsync::inference::{
-    self, AUDIO_LEN, Backend, BackendChoice, BackendOptions, Batch, Cancel, FEATURE_LEN,
-    MEL_WINDOW_LEN, PREDICTION_LEN, SessionOptions, VISUAL_LEN,
+use lipsync::engine;
+use lipsync::engine::{Backend, BackendChoice, BackendOptions, Batch, Cancel, SessionOptions};
+use lipsync::frame::network_io::{
+    AUDIO_LEN, FEATURE_LEN, MEL_WINDOW_LEN, PREDICTION_LEN, VISUAL_LEN,
 };
 use lipsync::pipeline::clip::first_windows;
 use lipsync::pipeline::{FrameOrder, LoadOptions, LoadedModel, render_batch};
 
-fn backend(choice: BackendChoice) -> Result<Arc<dyn Backend>, inference::InferenceError> {
-    inference::select(&BackendOptions {
+fn backend(choice: BackendChoice) -> Result<Arc<dyn Backend>, engine::InferenceError> {
+    engine::select(&BackendOptions {
         choice,
         ..BackendOptions::default()
     })

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 OUT = pathlib.Path("tests/golden/networks")
-PROBE = pathlib.Path("src/inference/probe.onnx")
+PROBE = pathlib.Path("src/engine/probe.onnx")
 OPSET = 17
 IR_VERSION = 8
 
@@ -122,7 +122,7 @@ def probe(path):
 
 
 def noise(shape, seed):
-    """The same floats as `noise` in src/inference/engine_tests.rs."""
+    """The same floats as `noise` in src/engine/engine_tests.rs."""
     count = int(np.prod(shape))
     values = np.empty(count, np.float32)
     for i in range(count):

@@ -15,7 +15,7 @@
 
 use super::mel::{BANDS, HOP, MelFrame, MelStream};
 use super::{AudioError, check_finite};
-use crate::inference::{AUDIO_LEN, FEATURE_LEN, MEL_WINDOW_LEN};
+use crate::frame::network_io::{AUDIO_LEN, FEATURE_LEN, MEL_WINDOW_LEN};
 
 /// Mel frames in one window of the audio encoder.
 pub const WINDOW_FRAMES: usize = 16;

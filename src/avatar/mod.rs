@@ -18,7 +18,6 @@ mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
-pub mod visual;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,10 +28,10 @@ pub use crop_rects::{CropRects, CropRectsError};
 pub use inspect::inspect;
 pub use sequence::Sequence;
 
+use crate::compositor::crop::Seen;
 use cache::Cache;
 use prepare::Preparation;
 use sources::Sources;
-use visual::Seen;
 
 use crate::compositor::{Geometry, Placement};
 use crate::config;

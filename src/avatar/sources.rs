@@ -8,12 +8,13 @@ use sha1::{Digest, Sha1};
 
 use super::cache::Limit;
 use super::store::{Key, Store, hex};
-use super::visual::{self, CROP_SIDE, Seen};
 use super::{Background, BackgroundError, Backgrounds, CropRects, KeepOptions};
+use crate::compositor::crop;
+use crate::compositor::crop::{CROP_SIDE, Seen};
 use crate::compositor::{Compositor, Geometry};
 use crate::encoder::{self, Effort, PreparedPng};
+use crate::frame::network_io::ROI_SIDE;
 use crate::frame::{Frame, Rect};
-use crate::inference::ROI_SIDE;
 
 /// Bytes of a placement at most: the crop around what the network paints.
 const PLACEMENT_BYTES: usize = 3 * (CROP_SIDE * CROP_SIDE - ROI_SIDE * ROI_SIDE);
@@ -109,7 +110,7 @@ impl Sources {
     fn background(&self, index: usize, raw_rect: Frame, canvas: encoder::Background) -> Background {
         let size = raw_rect.size();
         let whole = Rect::new(0, 0, size.width, size.height).expect("a rect is never empty");
-        let crop = visual::crop_328(&raw_rect, whole);
+        let crop = crop::crop_328(&raw_rect, whole);
         Background {
             index,
             seen: Arc::new(Seen::of(&crop)),

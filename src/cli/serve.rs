@@ -12,9 +12,9 @@ use super::output::{self, OrHint as _, Output};
 use crate::config::Config;
 use crate::pipeline::memory;
 use crate::registry::PreloadReport;
+use crate::server::{Server, StartError};
 use crate::shutdown::{Request, Signals};
 use crate::telemetry;
-use crate::transport::{Server, StartError};
 
 /// Options of `serve`.
 #[derive(Debug, Default, clap::Args)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::encoder::Format;
-use crate::inference::SharedFloats;
+use crate::frame::network_io::SharedFloats;
 use crate::pipeline::FrameTimings;
 use crate::wire::{self, CompositeBatchRequest, Floats, ImageFormat};
 

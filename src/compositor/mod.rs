@@ -5,6 +5,7 @@
 //! once per background as a [`Placement`]. Every row of the prediction is read once, so checking it for NaN and
 //! infinity costs nothing extra.
 
+pub mod crop;
 mod kernels;
 mod resize;
 #[cfg(target_arch = "x86_64")]
@@ -16,9 +17,9 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::avatar::visual::{CROP_MARGIN, CROP_SIDE, Crop};
+use crate::compositor::crop::{CROP_MARGIN, CROP_SIDE, Crop};
 use crate::frame::Size;
-use crate::inference::{PREDICTION_LEN, ROI_SIDE};
+use crate::frame::network_io::{PREDICTION_LEN, ROI_SIDE};
 
 pub(crate) use kernels::Kernels;
 pub(crate) use resize::{PlanarRow, resize_rows};

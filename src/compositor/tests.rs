@@ -5,9 +5,9 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::avatar::visual::{Seen, crop_328};
+use crate::compositor::crop::{Seen, crop_328};
+use crate::frame::network_io::VISUAL_LEN;
 use crate::frame::{Frame, Rect};
-use crate::inference::VISUAL_LEN;
 
 /// The golden script's picture formula: integers in 0..=65535.
 fn sample(seed: u32, x: u32, y: u32, c: u32) -> u32 {

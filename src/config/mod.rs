@@ -31,7 +31,7 @@ pub use source::Source;
 use crate::audio::Padding;
 use crate::avatar::Sequence;
 use crate::compositor::Geometry;
-use crate::inference::{BackendChoice, ExecutionProvider};
+use crate::engine::{BackendChoice, ExecutionProvider};
 
 // The words of the file for what the rest of the crate defines.
 words! { Padding { Edge = "edge", Zeros = "zeros", } }

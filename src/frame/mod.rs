@@ -1,5 +1,6 @@
 //! Pixels: sizes, rectangles and whole RGB8 frames.
 
+pub mod network_io;
 pub mod pool;
 
 /// Width and height in pixels.

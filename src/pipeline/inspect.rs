@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crate::avatar;
 use crate::config;
-use crate::inference::{Backend, InferenceError, SessionOptions};
+use crate::engine::{Backend, InferenceError, SessionOptions};
 
 /// Faults of one file that are told one by one.
 const FAULTS_MAX: usize = 10;

@@ -4,12 +4,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::catalog::Catalog;
 use super::{LoadedModel, cpu, memory};
 use crate::avatar::{Avatar, KeepOptions};
 use crate::config::{self, Config, Profile};
-use crate::inference::{Backend, BackendOptions, SessionOptions, WorkerOptions};
+use crate::engine::{Backend, BackendOptions, SessionOptions};
+use crate::pipeline::model_facts::ModelFacts;
 use crate::registry::{Load, LoadError, Loaded, ModelSpec};
+use crate::workers::WorkerOptions;
 
 /// How every model is loaded.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ pub fn backend_options(onnx: &config::Onnx) -> BackendOptions {
 pub struct Loader {
     backend: Arc<dyn Backend>,
     options: LoadOptions,
-    catalog: Catalog,
+    catalog: ModelFacts,
 }
 
 impl Loader {
@@ -82,13 +83,13 @@ impl Loader {
         Self {
             backend,
             options,
-            catalog: Catalog::default(),
+            catalog: ModelFacts::default(),
         }
     }
 
     /// What is known of the models it has loaded; filled as they are.
     #[must_use]
-    pub fn catalog(&self) -> &Catalog {
+    pub fn catalog(&self) -> &ModelFacts {
         &self.catalog
     }
 

@@ -4,7 +4,7 @@
 //! freed by one. Only of the main arena does it return the end on request. `docs/performance.md` has what that cost and
 //! what these calls save. Other allocators return memory by themselves.
 
-use crate::inference::BackendInfo;
+use crate::engine::BackendInfo;
 
 /// Lets all threads share `arenas` arenas; call it before there are threads. One for a process that loads and unloads:
 /// all of it can be given back. Two for one that does not: its threads wait less for each other.

@@ -10,20 +10,20 @@
 //! or of the terminal comes in. CPU work runs on blocking threads, at most as many as there are cores; the
 //! network runs on the model's own session threads; the async threads only wait.
 
-pub mod catalog;
 pub mod clip;
 pub mod cpu;
 pub mod inspect;
 pub mod loader;
 pub mod memory;
 pub mod model;
+pub mod model_facts;
 pub mod render;
 pub mod speech;
 pub mod timings;
 
-pub use catalog::Catalog;
 pub use loader::{LoadOptions, Loader};
 pub use model::{LoadedModel, OpenError};
+pub use model_facts::ModelFacts;
 pub use render::{FrameOrder, RenderError, RenderedFrame, render_batch, render_frame};
 pub use speech::{SpeechError, SpeechWindows};
 pub use timings::FrameTimings;

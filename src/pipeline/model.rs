@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::avatar::{Avatar, AvatarError};
 use crate::config;
 use crate::encoder::Encoder;
+use crate::engine::{AudioEncoder, Backend, InferenceError, VisualCacheLimit};
+use crate::frame::network_io::{FEATURE_LEN, MEL_WINDOW_LEN};
 use crate::frame::pool::Pool;
-use crate::inference::{
-    AudioEncoder, Backend, FEATURE_LEN, InferenceError, MEL_WINDOW_LEN, VisualCacheLimit, Workers,
-};
+use crate::workers::Workers;
 
 use super::loader::LoadOptions;
 

@@ -10,9 +10,9 @@ use super::{FrameTimings, LoadedModel};
 use crate::avatar::{Background, BackgroundError};
 use crate::compositor::{self, NonFinite};
 use crate::encoder::{EncodeError, Encoded, Encoder, Format};
-use crate::inference::{
-    FrameInput, InferenceError, Prediction, SharedFloats, Visual, VisualSource,
-};
+use crate::engine::InferenceError;
+use crate::frame::network_io::{SharedFloats, Visual, VisualSource};
+use crate::workers::{FrameInput, Prediction};
 
 /// One frame to make.
 #[derive(Clone)]

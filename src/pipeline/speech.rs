@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::LoadedModel;
 use crate::audio::{AudioError, FeatureWindows, Lookahead, MelWindows, PcmFormat, SpeechResampler};
-use crate::inference::{InferenceError, MEL_WINDOW_LEN, SharedFloats};
+use crate::engine::InferenceError;
+use crate::frame::network_io::{MEL_WINDOW_LEN, SharedFloats};
 
 /// Why speech cannot be turned into windows.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::load::LoadError;
+use crate::registry::loader::LoadError;
 
 /// Why a lease, load or unload was refused.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::ConfigureError;
-use super::evict::Policy;
+use super::ledger::evict::Policy;
 
 /// The bounds the registry keeps; all may change while it runs.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,20 +22,14 @@
 //! - A caller that stops waiting holds nothing. A load that nobody waits for any more is finished and kept if it
 //!   has begun to read, and given up (before it evicts anything) if it still waits for room.
 
-mod actor;
-mod configure;
 mod error;
-mod evict;
 mod lease;
 mod ledger;
 mod limits;
-mod load;
-mod publish;
+mod loader;
+mod owner;
 mod report;
-mod room;
-mod settle;
-mod slot;
-mod state;
+mod snapshot;
 mod stats;
 
 use std::fmt;
@@ -45,17 +39,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use error::{ConfigureError, RegistryError};
-pub use evict::Policy;
 pub use lease::Lease;
+pub use ledger::evict::Policy;
 pub use limits::Limits;
-pub use load::{Load, LoadError, Loaded, ModelSpec};
+pub use loader::{Load, LoadError, Loaded, ModelSpec};
 pub use report::log_report;
 pub use stats::{
     Counters, ModelSnapshot, ModelStats, RejectionCounts, Snapshot, Status, UnloadCounts,
 };
 
-use actor::Command;
-use publish::Published;
+use owner::Command;
+use snapshot::Published;
 
 /// Messages the owner may be behind. It never waits for anything but the next message, so this is a few
 /// microseconds of work; senders beyond it wait their turn.
@@ -125,7 +119,7 @@ impl<L: Load> Registry<L> {
     ) -> Result<Self, ConfigureError> {
         let (commands, mailbox) = mpsc::channel(MAILBOX);
         let owner = Arc::new(Notify::new());
-        let published = actor::start(loader, specs, limits, mailbox, Arc::clone(&owner))?;
+        let published = owner::start(loader, specs, limits, mailbox, Arc::clone(&owner))?;
         Ok(Self {
             commands,
             published,

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tokio::time::{advance, timeout};
 
-use super::evict::{Candidate, Frequency, victim};
+use super::ledger::evict::{Candidate, Frequency, victim};
+use super::ledger::state::{Event, Reason, State};
 use super::lifecycle_tests::{Fake, FakeModel, Fate, MB, Plan, limits, spec};
-use super::state::{Event, Reason, State};
 use super::*;
 
 type Lifecycle = State<u32, u32>;

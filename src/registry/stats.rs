@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::load::LoadError;
+use crate::registry::loader::LoadError;
 
 /// What one model has done since it was first configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::audio::{Lookahead, PcmFormat};
 use crate::encoder::Format;
+use crate::engine::InferenceError;
 use crate::frame::Size;
-use crate::inference::InferenceError;
 use crate::pipeline::render::{RenderFault, render_idle};
 use crate::pipeline::speech::SpeechFrame;
 use crate::pipeline::{

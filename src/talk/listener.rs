@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::inbox::{Inbox, Piece};
 use super::pcm::PcmDecoder;
 use super::{Progress, TalkError, TalkOptions};
-use crate::inference::SharedFloats;
+use crate::frame::network_io::SharedFloats;
 use crate::pipeline::cpu;
 use crate::pipeline::speech::SpeechFrame;
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::TalkOptions;
 use super::actor::Actor;
 use crate::encoder::Format;
-use crate::inference::SharedFloats;
+use crate::frame::network_io::SharedFloats;
 use crate::pipeline::{FrameOrder, RenderError, RenderedFrame};
 
 /// Every stream is a flow of its own in the network's queue; requests count from 0, streams from the other end.

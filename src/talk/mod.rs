@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`talk`] is the whole of it: one future without a task of its own, between a stream of [`Input`]s and a channel of
-//! [`Event`]s. It knows neither gRPC nor `WebSocket`s; [`crate::transport`] puts it behind both. Dropping it drops
+//! [`Event`]s. It knows neither gRPC nor `WebSocket`s; [`crate::server`] puts it behind both. Dropping it drops
 //! everything: queued frames, frames in the network, the lease.
 //!
 //! # What holds

@@ -9,7 +9,7 @@ use super::making::Picture;
 use super::pace::{Clock, Pace, Place};
 use super::stage::{Cue, Planned, Stage};
 use super::{Event, Frame, Kind, Progress, Summary};
-use crate::inference::InferenceError;
+use crate::engine::InferenceError;
 use crate::pipeline::render::RenderFault;
 use crate::pipeline::{RenderError, RenderedFrame};
 

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::DecodeError;
 use prost::encoding::{self, DecodeContext, WireType};
 
-use crate::inference::{SharedFloats, Visual, VisualSource};
+use crate::frame::network_io::{SharedFloats, Visual, VisualSource};
 
 /// Floats as little-endian bytes, four each: a packed `repeated float` on the wire, in memory and back.
 ///

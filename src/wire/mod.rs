@@ -1,7 +1,7 @@
 //! What travels between client and server: the messages and stubs of `proto/lipsync.proto`.
 //!
 //! Generated at build time, but for [`CompositeBatchRequest`], whose tensors are kept as the bytes they arrived in.
-//! These types stop at the boundary: only [`crate::transport`] and [`crate::client`] know them.
+//! These types stop at the boundary: only [`crate::server`] and [`crate::client`] know them.
 
 mod batch_request;
 mod floats;

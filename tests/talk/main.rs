@@ -29,7 +29,7 @@ use tonic_types::StatusExt as _;
 /// The frames of a whole clip, made without any server.
 async fn offline(folder: &Folder, id: &str, wav: Vec<u8>) -> Vec<(u64, Bytes)> {
     let config = folder.config();
-    let backend = lipsync::inference::select(&backend_options(&config.onnx)).unwrap();
+    let backend = lipsync::engine::select(&backend_options(&config.onnx)).unwrap();
     let options = LoadOptions::new(&config, &*backend);
     let model = LoadedModel::open(&*backend, config.model(id).unwrap(), &options).unwrap();
     let reader = AudioReader::from_bytes("speech.wav", wav).unwrap();
@@ -287,9 +287,7 @@ async fn a_drain_finishes_the_utterance_and_says_why_it_ends() {
     talk.frame().await;
     let state = Arc::clone(server.state());
     let drain = tokio::spawn(server.drain());
-    state
-        .reached(lipsync::transport::state::Phase::Draining)
-        .await;
+    state.reached(lipsync::server::state::Phase::Draining).await;
     talk.say(&s16(&speech(1.0))).await;
     talk.end_of_speech().await;
     let (mut frames, mut summary) = (1, None);

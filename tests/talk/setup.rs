@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lipsync::config::Config;
-use lipsync::transport::Server;
+use lipsync::server::Server;
 use lipsync::wire::lip_sync_client::LipSyncClient;
 use lipsync::wire::talk_request::Message;
 use lipsync::wire::talk_response::Message as Told;

@@ -12,7 +12,7 @@ use crate::cli::output::{OrHint as _, Output};
 use crate::client::{BatchOrder, Client};
 use crate::config::Config;
 use crate::encoder::Format;
-use crate::inference::{AUDIO_LEN, SharedFloats};
+use crate::frame::network_io::{AUDIO_LEN, SharedFloats};
 use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, render_batch};
 
 /// Different speech windows; with fewer, an engine that keeps what it has seen would look too good.

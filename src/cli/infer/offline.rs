@@ -18,8 +18,9 @@ use crate::cli::{self, Global};
 use crate::config::{self, Config};
 use crate::demo;
 use crate::encoder::Encoded;
+use crate::engine;
+use crate::engine::{Backend, BackendInfo};
 use crate::film::{Clip, Film, FilmError, Target};
-use crate::inference::{self, Backend, BackendInfo};
 use crate::pipeline::clip::{ClipOptions, first_windows, render_clip};
 use crate::pipeline::loader::backend_options;
 use crate::pipeline::speech::SpeechFrame;
@@ -301,7 +302,7 @@ pub(crate) fn model<'a>(config: &'a Config, id: &str) -> anyhow::Result<&'a conf
 
 /// Chooses the engine and says which one it is.
 pub(crate) fn open_backend(config: &Config, output: &Output) -> anyhow::Result<Arc<dyn Backend>> {
-    let backend = inference::select(&backend_options(&config.onnx))?;
+    let backend = engine::select(&backend_options(&config.onnx))?;
     if backend.info().library.is_none() {
         memory::share_arenas(2);
         memory::suit(backend.info());

@@ -26,7 +26,7 @@ use crate::client::{BatchOrder, BatchReply, Client, Talk, TalkEvent, TalkInput, 
 use crate::config::Config;
 use crate::film::{Clip, Target};
 use crate::frame::Size;
-use crate::inference::{SharedFloats, VISUAL_LEN};
+use crate::frame::network_io::{SharedFloats, VISUAL_LEN};
 use crate::pipeline::{FrameTimings, LoadOptions, LoadedModel};
 
 /// Chunks of sound that may wait to be sent.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::cli::output::Output;
 use crate::config::{Config, Problem, Source};
-use crate::inference::{self, Backend, BackendChoice, BackendOptions, ExecutionProvider};
+use crate::engine;
+use crate::engine::{Backend, BackendChoice, BackendOptions, ExecutionProvider};
 use crate::pipeline::inspect::inspect;
 
 /// Opens every file `config` names and gives all that is wrong with them, each at the key that names the file.
@@ -61,8 +62,8 @@ pub(super) fn problems(config: &Config, source: &Source, output: &Output) -> Vec
 fn engine(
     config: &Config,
     choice: BackendChoice,
-) -> Result<Arc<dyn Backend>, inference::InferenceError> {
-    inference::select(&BackendOptions {
+) -> Result<Arc<dyn Backend>, engine::InferenceError> {
+    engine::select(&BackendOptions {
         choice,
         library_path: match choice {
             BackendChoice::Embedded => None,

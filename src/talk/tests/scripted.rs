@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::encoder::Encoder;
+use crate::engine::InferenceError;
 use crate::frame::Size;
-use crate::inference::{AUDIO_LEN, InferenceError};
+use crate::frame::network_io::AUDIO_LEN;
 use crate::pipeline::render::RenderFault;
 use crate::pipeline::speech::SpeechFrame;
 use crate::pipeline::{FrameOrder, RenderedFrame};

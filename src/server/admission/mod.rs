@@ -1,0 +1,6 @@
+//! Who may call and how much at once: tokens, places, deadlines, before any handler runs.
+
+pub(super) mod auth;
+pub(super) mod gate;
+pub(super) mod in_flight;
+pub(super) mod rpc;

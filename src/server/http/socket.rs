@@ -1,0 +1,392 @@
+//! `GET /api/talk`: one conversation over a WebSocket, for browsers.
+//!
+//! The client sends JSON texts, the first of them `{"type":"start","model_id":…}` with the fields of the proto file's
+//! `TalkStart` (and `token`, where the server asks for one), then `{"type":"end_of_speech"}` and
+//! `{"type":"interrupt"}`; binary messages are audio. The server sends a text for every event but frames. A frame is
+//! a binary message: the length of its header (u32, little-endian), the header (JSON), the picture.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::{SinkExt as _, Stream, StreamExt as _};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use crate::server::Peer;
+use crate::server::admission::auth::Rights;
+use crate::server::admission::in_flight::Place;
+use crate::server::grpc::service;
+use crate::server::grpc::status::Failure;
+use crate::server::grpc::talk::{START_TIMEOUT, converse, malformed};
+use crate::server::state::ServerState;
+use crate::talk::{Ending, Event, Frame, Input, InputError, Kind};
+use crate::wire::{ImageFormat, SampleFormat, TalkStart};
+
+/// Bytes of one message at most: a few seconds of audio.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// What a client may write in a text.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Text {
+    Start(Start),
+    EndOfSpeech,
+    Interrupt,
+}
+
+/// The start message, with words for what is a number on the wire.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of the proto file")]
+struct Start {
+    model_id: String,
+    token: Option<String>,
+    sample_format: Samples,
+    sample_rate_hz: i32,
+    channels: i32,
+    output_format: Picture,
+    jpeg_quality: i32,
+    start_frame_idx: i64,
+    realtime: bool,
+    lookahead: Option<i32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Samples {
+    #[default]
+    S16le,
+    F32le,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Picture {
+    Png,
+    #[default]
+    Jpeg,
+    Rgb,
+}
+
+impl From<Start> for TalkStart {
+    fn from(start: Start) -> Self {
+        let samples = match start.sample_format {
+            Samples::S16le => SampleFormat::S16le,
+            Samples::F32le => SampleFormat::F32le,
+        };
+        let picture = match start.output_format {
+            Picture::Png => ImageFormat::Png,
+            Picture::Jpeg => ImageFormat::Jpeg,
+            Picture::Rgb => ImageFormat::Rgb,
+        };
+        Self {
+            model_id: start.model_id,
+            sample_format: samples.into(),
+            sample_rate_hz: start.sample_rate_hz,
+            channels: start.channels,
+            output_format: picture.into(),
+            jpeg_quality: start.jpeg_quality,
+            start_frame_idx: start.start_frame_idx,
+            realtime: start.realtime,
+            lookahead: start.lookahead,
+        }
+    }
+}
+
+/// What the server writes in a text.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Told<'a> {
+    Started {
+        fps: u32,
+        width: u32,
+        height: u32,
+        load_ms: Option<f64>,
+    },
+    UtteranceEnd {
+        utterance: u64,
+        frames: u64,
+    },
+    Interrupted {
+        utterance: u64,
+        frames: u64,
+    },
+    Summary {
+        speech_frames: u64,
+        idle_frames: u64,
+        utterances: u64,
+        late_frames: u64,
+        skipped_frames: u64,
+        first_frame_ms: Option<f64>,
+        total_time_ms: f64,
+    },
+    Error {
+        code: &'a str,
+        message: Cow<'a, str>,
+    },
+}
+
+/// What stands before a picture.
+#[derive(Serialize)]
+struct Header {
+    index: u64,
+    time_us: u64,
+    frame_idx: u64,
+    background: usize,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    utterance: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    utterance_frame: Option<u64>,
+}
+
+pub(super) async fn talk(
+    State(state): State<Arc<ServerState>>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if !crate::server::http::origin::is_same_origin(&headers) {
+        return (StatusCode::FORBIDDEN, "open the page on this server\n").into_response();
+    }
+    let place = match state.enter_stream() {
+        Ok(place) => place,
+        Err(failure) => {
+            state.metrics().rejected(failure.reason());
+            return (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()).into_response();
+        }
+    };
+    // Without tokens everybody may talk; where there are some, the start message brings one.
+    let caller = state.settings().auth.caller(&headers, Some(peer)).ok();
+    upgrade
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
+        .on_upgrade(move |socket| hold(state, caller.map(|caller| caller.rights), socket, place))
+}
+
+/// Runs the conversation, and tells the client how it ended.
+async fn hold(state: Arc<ServerState>, rights: Option<Rights>, socket: WebSocket, place: Place) {
+    let (mut sink, source) = socket.split();
+    let (events, mut receiver) = mpsc::channel(1);
+    let mut session = JoinSet::new();
+    session.spawn(async move { serve(&state, rights, source, &events).await });
+    while let Some(event) = receiver.recv().await {
+        if sink.send(message(event)).await.is_err() {
+            // Gone; the session goes with the set.
+            return;
+        }
+    }
+    let ended = match session.join_next().await {
+        Some(Ok(ended)) => ended,
+        Some(Err(error)) => {
+            tracing::error!(%error, "a stream panicked");
+            Err((
+                Failure::Panicked(crate::pipeline::cpu::Panicked),
+                Rights::Use,
+            ))
+        }
+        None => Ok(Ending::Gone),
+    };
+    let code = match ended {
+        Ok(Ending::Gone) => return,
+        Ok(Ending::Closed | Ending::Drained) => close_code::NORMAL,
+        Err((failure, rights)) => {
+            service::log(&failure);
+            let code = failure.code();
+            let error = Told::Error {
+                code: failure.reason(),
+                message: failure.message(rights).into(),
+            };
+            // What cannot be said to a client that is gone need not be.
+            let _ = sink.send(text(&error)).await;
+            match code {
+                Code::Unavailable => close_code::AWAY,
+                Code::Internal => close_code::ERROR,
+                _ => close_code::POLICY,
+            }
+        }
+    };
+    let close = CloseFrame {
+        code,
+        reason: "".into(),
+    };
+    let _ = sink.send(Message::Close(Some(close))).await;
+    drop(place);
+}
+
+async fn serve(
+    state: &ServerState,
+    rights: Option<Rights>,
+    source: impl Stream<Item = Result<Message, axum::Error>> + Send + Unpin,
+    events: &mpsc::Sender<Event>,
+) -> Result<Ending, (Failure, Rights)> {
+    let mut source = source;
+    let first = tokio::time::timeout(START_TIMEOUT, source.next()).await;
+    let refuse = |failure| (failure, Rights::Use);
+    let start = match first {
+        Ok(Some(Ok(Message::Text(text)))) => match serde_json::from_str(&text) {
+            Ok(Text::Start(start)) => start,
+            Ok(_) => return Err(refuse(no_start("another message came first"))),
+            Err(error) => return Err(refuse(no_start(&error.to_string()))),
+        },
+        Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Ok(Ending::Gone),
+        Ok(Some(Ok(_))) => return Err(refuse(no_start("another message came first"))),
+        Err(_) => return Err(refuse(no_start("it did not come within 10 s"))),
+    };
+    let rights = match (rights, &start.token) {
+        (Some(rights), _) => rights,
+        (None, Some(token)) => {
+            let settings = state.settings();
+            let caller = settings.auth.holder(token.as_bytes()).map_err(refuse)?;
+            caller.rights
+        }
+        (None, None) => {
+            return Err(refuse(Failure::Unauthenticated(
+                "a token is needed: send `token` in the start message",
+            )));
+        }
+    };
+    let inputs = source.filter_map(async |message| input(message).transpose());
+    converse(state, &start.into(), None, inputs, events)
+        .await
+        .map_err(|failure| (failure, rights))
+}
+
+fn no_start(problem: &str) -> Failure {
+    Failure::invalid(
+        "start",
+        format!("the first message must be `start`: {problem}"),
+    )
+}
+
+/// What a message asks for; nothing for what only keeps the connection alive.
+fn input(message: Result<Message, axum::Error>) -> Result<Option<Input>, InputError> {
+    match message {
+        Ok(Message::Binary(audio)) => Ok(Some(Input::Audio(audio))),
+        Ok(Message::Text(text)) => match serde_json::from_str(&text) {
+            Ok(Text::EndOfSpeech) => Ok(Some(Input::EndOfSpeech)),
+            Ok(Text::Interrupt) => Ok(Some(Input::Interrupt)),
+            Ok(Text::Start(_)) => Err(malformed("start", "the stream has started")),
+            Err(error) => Err(malformed("message", error.to_string())),
+        },
+        Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
+        // A browser that closes its socket listens no more.
+        Ok(Message::Close(_)) | Err(_) => Err(InputError::Gone),
+    }
+}
+
+fn message(event: Event) -> Message {
+    let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    text(&match event {
+        Event::Frame(frame) => return Message::Binary(frame_bytes(&frame)),
+        Event::Started(about) => Told::Started {
+            fps: about.fps,
+            width: about.size.width,
+            height: about.size.height,
+            load_ms: about.load_time.map(milliseconds),
+        },
+        Event::UtteranceEnd(progress) => Told::UtteranceEnd {
+            utterance: progress.utterance,
+            frames: progress.frames,
+        },
+        Event::Interrupted(progress) => Told::Interrupted {
+            utterance: progress.utterance,
+            frames: progress.frames,
+        },
+        Event::Summary(summary) => Told::Summary {
+            speech_frames: summary.speech_frames,
+            idle_frames: summary.idle_frames,
+            utterances: summary.utterances,
+            late_frames: summary.late_frames,
+            skipped_frames: summary.skipped_frames,
+            first_frame_ms: summary.first_frame.map(milliseconds),
+            total_time_ms: milliseconds(summary.elapsed),
+        },
+    })
+}
+
+fn text(told: &Told<'_>) -> Message {
+    // Numbers and strings only: it cannot fail.
+    Message::Text(serde_json::to_string(told).unwrap_or_default().into())
+}
+
+fn frame_bytes(frame: &Frame) -> Bytes {
+    let (kind, utterance, utterance_frame) = match frame.kind {
+        Kind::Speech { utterance, frame } => ("speech", Some(utterance), Some(frame)),
+        Kind::Idle => ("idle", None, None),
+    };
+    let header = Header {
+        index: frame.index,
+        time_us: frame.presentation.as_micros() as u64,
+        frame_idx: frame.frame_index,
+        background: frame.background,
+        kind,
+        utterance,
+        utterance_frame,
+    };
+    let header = serde_json::to_vec(&header).unwrap_or_default();
+    let mut bytes = BytesMut::with_capacity(4 + header.len() + frame.image.byte_len());
+    bytes.put_u32_le(header.len() as u32);
+    bytes.put_slice(&header);
+    for part in frame.image.parts() {
+        bytes.put_slice(part);
+    }
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_message_has_the_protos_fields_and_no_others() {
+        let start = r#"{"type":"start","model_id":"bob","sample_format":"f32le","sample_rate_hz":48000,"realtime":true,"lookahead":3}"#;
+        let Ok(Text::Start(start)) = serde_json::from_str(start) else {
+            panic!("not read")
+        };
+        let start = TalkStart::from(start);
+        assert_eq!(
+            (start.model_id.as_str(), start.sample_rate_hz),
+            ("bob", 48_000)
+        );
+        assert_eq!(start.output_format(), ImageFormat::Jpeg);
+        assert_eq!(start.sample_format(), SampleFormat::F32le);
+        assert_eq!(start.lookahead, Some(3));
+        for wrong in [
+            r#"{"type":"start","model":"bob"}"#,
+            r#"{"type":"begin"}"#,
+            r#"{"type":"start","output_format":"gif"}"#,
+            "[]",
+        ] {
+            assert!(serde_json::from_str::<Text>(wrong).is_err(), "{wrong}");
+        }
+        assert!(matches!(
+            serde_json::from_str(r#"{"type":"end_of_speech"}"#),
+            Ok(Text::EndOfSpeech)
+        ));
+    }
+
+    #[test]
+    fn messages_are_sorted_into_inputs() {
+        assert!(matches!(
+            input(Ok(Message::Binary(Bytes::from_static(&[1])))),
+            Ok(Some(Input::Audio(_)))
+        ));
+        assert!(matches!(input(Ok(Message::Ping(Bytes::new()))), Ok(None)));
+        assert!(matches!(
+            input(Ok(Message::Close(None))),
+            Err(InputError::Gone)
+        ));
+        assert!(matches!(
+            input(Ok(Message::Text(r#"{"type":"start"}"#.into()))),
+            Err(InputError::Malformed { field: "start", .. })
+        ));
+    }
+}

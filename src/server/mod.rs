@@ -1,0 +1,319 @@
+//! The server: sockets, limits, and how it ends.
+//!
+//! ```text
+//! gRPC ──> gate: caller, room, deadline ──> service ──> batch, talk ──> pipeline
+//! HTTP ──> probes, metrics, page
+//! ```
+//!
+//! [`Server::start`] serves in the background of the current runtime; `lipsync serve`, `lipsync demo` and the tests
+//! start it alike. [`Server::drain`] ends it: what is in progress is finished, nothing new is taken.
+
+mod admission;
+mod grpc;
+mod http;
+mod listen;
+pub mod observe;
+pub mod reload;
+pub mod state;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tonic_health::server::health_reporter;
+
+use admission::auth::{Auth, TokensError};
+use admission::gate::GateLayer;
+use grpc::service::Service;
+use grpc::zero_copy::Bulk;
+use listen::Acceptor;
+use state::{Phase, ServerState, Settings};
+
+use crate::config::{Config, EvictionPolicy, Listen};
+use crate::engine;
+use crate::engine::InferenceError;
+use crate::pipeline::loader::backend_options;
+use crate::pipeline::{LoadOptions, Loader, memory};
+use crate::registry::{ConfigureError, Limits, Policy, PreloadReport, Registry, log_report};
+use crate::wire;
+use crate::wire::lip_sync_server::LipSyncServer;
+use crate::wire::multi_tenant_lip_sync_server::MultiTenantLipSyncServer;
+
+/// Time for connections to close after the last call has ended, whatever the drain time says.
+const CLOSING: Duration = Duration::from_secs(1);
+/// The largest HTTP/2 frame that is taken: every frame costs a wake-up, and HTTP/2 allows 16 KiB unless told otherwise.
+/// Larger ones than this gain little more, and a connection holds one.
+const FRAME_BYTES: u32 = 256 << 10;
+/// Bytes that a caller may send before they are read, in one call and in all of a connection.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No engine.
+    #[error(transparent)]
+    Engine(#[from] InferenceError),
+    /// The tokens file.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// An address.
+    #[error("cannot listen on {listen} ({key})")]
+    Bind {
+        /// The address.
+        listen: Listen,
+        /// Its key.
+        key: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The registry's limits.
+    #[error(transparent)]
+    Registry(#[from] ConfigureError),
+    /// The published messages cannot be described.
+    #[error("cannot serve reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A step of the start panicked.
+    #[error("the start crashed")]
+    Crashed,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    state: Arc<ServerState>,
+    grpc: SocketAddr,
+    http: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
+    reports: JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds, and serves in the background. Models marked `preload` are not loaded yet: see [`Server::preload`].
+    ///
+    /// # Errors
+    /// If there is no engine, the tokens file is broken, or an address cannot be had.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let auth = Auth::load(config.server.tokens_file.as_deref())?;
+        let connections = config.server.max_connections;
+        let grpc = bind(&config.server.listen, "server.port", connections).await?;
+        let http = match &config.server.http {
+            Some(listen) => Some(bind(listen, "server.http_port", connections).await?),
+            None => None,
+        };
+        let options = backend_options(&config.onnx);
+        let backend = tokio::task::spawn_blocking(move || engine::select(&options));
+        let backend = backend.await.map_err(|_| StartError::Crashed)??;
+        let engine = backend.info().clone();
+        memory::suit(&engine);
+        let loader = Loader::new(Arc::clone(&backend), LoadOptions::new(&config, &*backend));
+        let catalog = loader.catalog().clone();
+        let registry = Registry::start(loader, Loader::specs(&config), limits(&config))?;
+        let (health, health_service) = health_reporter();
+        let settings = Settings { config, auth };
+        let state = Arc::new(ServerState::new(
+            settings, registry, catalog, engine, health,
+        ));
+        state.advance(Phase::Starting).await;
+
+        let addresses = (address(&grpc)?, http.as_ref().map(address).transpose()?);
+        let mut tasks = vec![serve_grpc(&state, grpc, health_service)?];
+        tasks.extend(http.map(|http| serve_http(&state, http)));
+        let reports = tokio::spawn(report(Arc::clone(&state)));
+        Ok(Self {
+            state,
+            grpc: addresses.0,
+            http: addresses.1,
+            tasks,
+            reports,
+        })
+    }
+
+    /// What all calls share.
+    #[must_use]
+    pub fn state(&self) -> &Arc<ServerState> {
+        &self.state
+    }
+
+    /// Where gRPC listens.
+    #[must_use]
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Where HTTP does, unless it is switched off.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Loads the models marked `preload`, one after another, then declares the server ready.
+    pub async fn preload(&self) -> Vec<PreloadReport> {
+        let reports = self.state.registry().preload().await;
+        self.state.advance(Phase::Ready).await;
+        reports
+    }
+
+    /// Ends the server: health checks fail, nothing new is taken, what is in progress is finished within
+    /// `server.drain_seconds` and broken off then. Gives whether all of it finished.
+    pub async fn drain(self) -> bool {
+        let drain = self.state.settings().config.server.drain;
+        let end = tokio::time::Instant::now() + drain;
+        tracing::info!(
+            calls = self.state.calls_now(),
+            streams = self.state.streams_now(),
+            seconds = drain.as_secs_f64(),
+            "draining"
+        );
+        self.state.advance(Phase::Draining).await;
+        let finished = tokio::time::timeout_at(end, self.state.idle())
+            .await
+            .is_ok();
+        if !finished {
+            tracing::warn!(
+                calls = self.state.calls_now(),
+                streams = self.state.streams_now(),
+                "drain time is over: breaking off what is in progress"
+            );
+        }
+        self.reports.abort();
+        self.state.advance(Phase::Stopped).await;
+        // Idle connections close at once; a health watch would keep its own open for ever.
+        let _ = tokio::time::timeout(CLOSING, self.state.idle()).await;
+        for mut task in self.tasks {
+            if tokio::time::timeout(CLOSING, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        let gone = self.state.registry().shutdown();
+        let _ = tokio::time::timeout(CLOSING.max(end - tokio::time::Instant::now()), gone).await;
+        tracing::info!("stopped");
+        finished
+    }
+}
+
+async fn bind(
+    listen: &Listen,
+    key: &'static str,
+    connections: usize,
+) -> Result<Acceptor, StartError> {
+    Acceptor::bind(listen, connections)
+        .await
+        .map_err(|source| StartError::Bind {
+            listen: listen.clone(),
+            key,
+            source,
+        })
+}
+
+fn address(acceptor: &Acceptor) -> Result<SocketAddr, StartError> {
+    acceptor.address().map_err(|_| StartError::Crashed)
+}
+
+fn serve_grpc<H>(
+    state: &Arc<ServerState>,
+    acceptor: Acceptor,
+    health: tonic_health::pb::health_server::HealthServer<H>,
+) -> Result<JoinHandle<()>, StartError>
+where
+    H: tonic_health::pb::health_server::Health,
+{
+    let settings = state.settings();
+    let server = &settings.config.server;
+    let bytes = server.max_message_bytes;
+    let service = Service::new(Arc::clone(state));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(server.keepalive)
+        .http2_keepalive_timeout(Some(server.keepalive_timeout))
+        .max_frame_size(FRAME_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .layer(GateLayer(Arc::clone(state)))
+        .add_service(Bulk::new(
+            MultiTenantLipSyncServer::new(service.clone())
+                .max_decoding_message_size(bytes)
+                .max_encoding_message_size(bytes),
+            bytes,
+        ))
+        .add_service(
+            LipSyncServer::new(service)
+                .max_decoding_message_size(bytes)
+                .max_encoding_message_size(bytes),
+        )
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    let stopped = state.reached(Phase::Stopped);
+    Ok(tokio::spawn(async move {
+        let served = router.serve_with_incoming_shutdown(acceptor.into_stream(), stopped);
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the gRPC server failed");
+        }
+    }))
+}
+
+fn serve_http(state: &Arc<ServerState>, acceptor: Acceptor) -> JoinHandle<()> {
+    let app = http::router(Arc::clone(state)).into_make_service_with_connect_info::<Peer>();
+    let stopped = state.reached(Phase::Stopped);
+    tokio::spawn(async move {
+        let served = axum::serve(acceptor, app).with_graceful_shutdown(stopped);
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the HTTP server failed");
+        }
+    })
+}
+
+/// Who is at the other end of an HTTP connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Acceptor>> for Peer {
+    fn connect_info(stream: axum::serve::IncomingStream<'_, Acceptor>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// The periodic report in the log, as often as the configuration in force says.
+async fn report(state: Arc<ServerState>) {
+    /// How often a changed period is noticed where there is none.
+    const LOOK: Duration = Duration::from_mins(1);
+    let mut last = tokio::time::Instant::now();
+    loop {
+        let period = state.settings().config.logging.stats_report;
+        let next = last + period.unwrap_or(LOOK);
+        tokio::time::sleep_until(next.min(tokio::time::Instant::now() + LOOK)).await;
+        if tokio::time::Instant::now() >= next {
+            last = next;
+            if period.is_some() {
+                log_report(&state.registry().snapshot());
+            }
+        }
+    }
+}
+
+/// The registry's bounds, as configured.
+pub(crate) fn limits(config: &Config) -> Limits {
+    let capacity = &config.capacity;
+    Limits {
+        max_models: capacity.max_models,
+        max_memory_bytes: capacity.max_memory_bytes,
+        policy: match capacity.eviction_policy {
+            EvictionPolicy::Lru => Policy::Lru,
+            EvictionPolicy::Lfu => Policy::LFU,
+        },
+        idle_unload: capacity.idle_unload,
+        eviction_wait: capacity.eviction_wait,
+        max_parallel_loads: capacity.parallel_loads,
+        backoff_first: capacity.load_retry,
+        backoff_max: capacity.load_retry_max,
+        log_model_operations: config.logging.log_model_operations,
+        ..Limits::default()
+    }
+}

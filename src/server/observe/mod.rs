@@ -1,0 +1,4 @@
+//! What the server tells about itself: counters and gauges in Prometheus' text format.
+
+pub(super) mod gauges;
+pub mod metrics;

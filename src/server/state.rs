@@ -1,0 +1,219 @@
+//! What all calls share: the registry, the settings in force, the counters, and where in its life the server is.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use tokio::sync::{Mutex, watch};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::config::Config;
+use crate::engine::BackendInfo;
+use crate::pipeline::{Loader, ModelFacts};
+use crate::registry::Registry;
+use crate::server::admission::auth::Auth;
+use crate::server::admission::in_flight::{Occupancy, Place};
+use crate::server::grpc::status::Failure;
+use crate::server::observe::gauges::Gauges;
+use crate::server::observe::metrics::Metrics;
+
+/// The services whose health is reported; "" is the whole server.
+const HEALTH_NAMES: [&str; 3] = ["", "lipsync.MultiTenantLipSync", "lipsync.LipSync"];
+
+/// Where in its life the server is. It only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Answers, but the models to preload are not all there.
+    Starting,
+    /// Serves.
+    Ready,
+    /// Finishes what is in progress and takes nothing new.
+    Draining,
+    /// Breaks off what is still in progress.
+    Stopped,
+}
+
+/// The settings in force; replaced whole when the configuration is read again.
+#[derive(Debug)]
+pub struct Settings {
+    /// The configuration.
+    pub config: Config,
+    /// Who may call.
+    pub auth: Auth,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub struct ServerState {
+    settings: RwLock<Arc<Settings>>,
+    registry: Registry<Loader>,
+    catalog: ModelFacts,
+    engine: BackendInfo,
+    metrics: Metrics,
+    health: HealthReporter,
+    phase: watch::Sender<Phase>,
+    calls: Occupancy,
+    streams: Occupancy,
+    started: SystemTime,
+    /// Held while the configuration is read again: once at a time.
+    pub(super) reloading: Mutex<()>,
+}
+
+impl ServerState {
+    /// The state of a server that starts.
+    pub(super) fn new(
+        settings: Settings,
+        registry: Registry<Loader>,
+        catalog: ModelFacts,
+        engine: BackendInfo,
+        health: HealthReporter,
+    ) -> Self {
+        let (calls, streams) = (Occupancy::new(), Occupancy::new());
+        let gauges = Gauges::new(
+            registry.clone(),
+            catalog.clone(),
+            [calls.clone(), streams.clone()],
+            &engine,
+        );
+        Self {
+            settings: RwLock::new(Arc::new(settings)),
+            metrics: Metrics::new(gauges),
+            registry,
+            catalog,
+            engine,
+            health,
+            phase: watch::Sender::new(Phase::Starting),
+            calls,
+            streams,
+            started: SystemTime::now(),
+            reloading: Mutex::new(()),
+        }
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.read();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_settings(&self, settings: Settings) {
+        let mut place = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *place = Arc::new(settings);
+    }
+
+    /// The models.
+    #[must_use]
+    pub fn registry(&self) -> &Registry<Loader> {
+        &self.registry
+    }
+
+    /// What is known of models since they were last loaded.
+    #[must_use]
+    pub fn catalog(&self) -> &ModelFacts {
+        &self.catalog
+    }
+
+    /// What runs the networks.
+    #[must_use]
+    pub fn engine(&self) -> &BackendInfo {
+        &self.engine
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// When the server started.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Where in its life the server is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Waits until the server has come to `phase`, or past it.
+    pub fn reached(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
+        let mut now = self.phase.subscribe();
+        async move {
+            // A sender that is gone went with the server: nothing further will be reached.
+            if now.wait_for(|now| *now >= phase).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Goes forward to `phase`, and tells health checks.
+    pub(super) async fn advance(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let forward = phase > *now;
+            *now = phase.max(*now);
+            forward
+        });
+        let status = if self.phase() == Phase::Ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for name in HEALTH_NAMES {
+            self.health.set_service_status(name, status).await;
+        }
+    }
+
+    /// A place for a call, kept until its answer has left.
+    pub(super) fn enter_call(&self) -> Result<Place, Failure> {
+        let limit = self.settings().config.server.max_concurrent_requests;
+        self.enter(&self.calls, "requests", limit, "max_concurrent_requests")
+    }
+
+    /// A place for a stream, kept until it ends.
+    ///
+    /// # Errors
+    /// If `server.max_streams` are open, or the server drains.
+    pub fn enter_stream(&self) -> Result<Place, Failure> {
+        let limit = self.settings().config.server.max_streams;
+        self.enter(&self.streams, "streams", limit, "max_streams")
+    }
+
+    fn enter(
+        &self,
+        occupancy: &Occupancy,
+        what: &'static str,
+        limit: usize,
+        key: &'static str,
+    ) -> Result<Place, Failure> {
+        let place = occupancy.enter(limit);
+        // Asked only now: a drain that began meanwhile either sees the place or refuses it.
+        if self.phase() >= Phase::Draining {
+            return Err(Failure::Draining);
+        }
+        place.ok_or(Failure::Overloaded { what, limit, key })
+    }
+
+    /// Calls in progress.
+    #[must_use]
+    pub fn calls_now(&self) -> usize {
+        self.calls.now()
+    }
+
+    /// Streams open.
+    #[must_use]
+    pub fn streams_now(&self) -> usize {
+        self.streams.now()
+    }
+
+    /// Waits until nothing is in progress.
+    pub(super) async fn idle(&self) {
+        self.calls.emptied().await;
+        self.streams.emptied().await;
+    }
+}
