@@ -12,6 +12,7 @@ mod jpeg;
 mod png;
 #[cfg(test)]
 mod tests;
+pub(crate) mod yuv;
 
 pub use png::{Effort, PreparedError, PreparedPng};
 

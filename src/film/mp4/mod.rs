@@ -6,9 +6,9 @@
 
 mod header;
 mod picture;
+mod planes;
 mod sound;
 mod spool;
-mod yuv;
 
 use std::path::{Path, PathBuf};
 

@@ -7,8 +7,8 @@ use openh264::encoder::{
 };
 
 use super::header::PictureDescription;
+use super::planes::Planes;
 use super::spool::Sample;
-use super::yuv::Planes;
 use crate::encoder::Encoded;
 use crate::film::{Clip, FilmError};
 

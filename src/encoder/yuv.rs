@@ -1,6 +1,7 @@
-//! RGB to what H.264 encodes: a plane of luma and two of chroma at half the size, BT.709, limited range.
-
-use openh264::formats::YUVSource;
+//! RGB to a plane of luma and two of chroma at half the size: BT.709, limited range.
+//!
+//! A sample of chroma stands for two by two pixels, and for their mean. At an odd side the last pixels are repeated, so
+//! chroma's sides round up.
 
 use crate::frame::Size;
 
@@ -40,94 +41,62 @@ const fn fixed(weight: f64) -> i32 {
     }) as i32
 }
 
-/// One picture in planes, its sides even.
+/// Where a picture's planes are written: rows from the first on, each at its stride.
 #[derive(Debug)]
-pub(super) struct Planes {
-    rgb: Size,
-    width: usize,
-    height: usize,
-    y: Vec<u8>,
-    cb: Vec<u8>,
-    cr: Vec<u8>,
+pub(crate) struct PlanesMut<'a> {
+    /// Luma.
+    pub(crate) y: &'a mut [u8],
+    /// Chroma, blue.
+    pub(crate) cb: &'a mut [u8],
+    /// Chroma, red.
+    pub(crate) cr: &'a mut [u8],
+    /// Bytes from one row of luma to the next.
+    pub(crate) luma_stride: usize,
+    /// Bytes from one row of chroma to the next.
+    pub(crate) chroma_stride: usize,
 }
 
-impl Planes {
-    /// Planes for pictures of `size`; odd sides become even.
-    pub(super) fn new(size: Size) -> Self {
-        let (width, height) = (even(size.width), even(size.height));
-        Self {
-            rgb: size,
-            width,
-            height,
-            y: vec![0; width * height],
-            cb: vec![0; width * height / 4],
-            cr: vec![0; width * height / 4],
+/// Width and height of a plane of chroma.
+pub(crate) fn chroma_size(size: Size) -> Size {
+    Size {
+        width: size.width.div_ceil(2),
+        height: size.height.div_ceil(2),
+    }
+}
+
+/// Converts packed RGB8 of `size`. Only the picture's own samples are written, whatever the strides.
+///
+/// # Panics
+/// If `rgb` is not a picture of `size`, or it does not fit the planes.
+pub(crate) fn convert(rgb: &[u8], size: Size, planes: &mut PlanesMut<'_>) {
+    assert_eq!(rgb.len(), size.rgb_bytes(), "a picture of {size}");
+    let width = size.width as usize;
+    let chroma_width = chroma_size(size).width as usize;
+    let mut luma = planes.y.chunks_mut(planes.luma_stride);
+    let mut cb = planes.cb.chunks_mut(planes.chroma_stride);
+    let mut cr = planes.cr.chunks_mut(planes.chroma_stride);
+    for pair in rgb.chunks(2 * 3 * width) {
+        let (upper, lower) = pair.split_at(3 * width);
+        for row in [upper, lower].into_iter().filter(|row| !row.is_empty()) {
+            row_luma(row, &mut luma.next().expect("a row of luma")[..width]);
         }
-    }
-
-    /// Converts packed RGB8. An odd side's last pixels are repeated.
-    ///
-    /// # Panics
-    /// If `rgb` is not a picture of the size the planes were made for.
-    pub(super) fn fill(&mut self, rgb: &[u8]) {
-        assert_eq!(rgb.len(), self.rgb.rgb_bytes(), "a picture of {}", self.rgb);
-        let row_bytes = 3 * self.rgb.width as usize;
-        let row = |y: usize| &rgb[y.min(self.rgb.height as usize - 1) * row_bytes..][..row_bytes];
-        let chroma = self
-            .cb
-            .chunks_exact_mut(self.width / 2)
-            .zip(self.cr.chunks_exact_mut(self.width / 2));
-        for (pair, (luma, (cb, cr))) in self
-            .y
-            .chunks_exact_mut(2 * self.width)
-            .zip(chroma)
-            .enumerate()
-        {
-            let (upper, lower) = (row(2 * pair), row(2 * pair + 1));
-            let (luma_upper, luma_lower) = luma.split_at_mut(self.width);
-            row_luma(upper, luma_upper);
-            row_luma(lower, luma_lower);
-            row_chroma(upper, lower, cb, cr);
-        }
+        // The last row of an odd height stands for its missing neighbour too.
+        let lower = if lower.is_empty() { upper } else { lower };
+        row_chroma(
+            upper,
+            lower,
+            &mut cb.next().expect("a row of chroma")[..chroma_width],
+            &mut cr.next().expect("a row of chroma")[..chroma_width],
+        );
     }
 }
 
-impl YUVSource for Planes {
-    fn dimensions(&self) -> (usize, usize) {
-        (self.width, self.height)
-    }
-
-    fn strides(&self) -> (usize, usize, usize) {
-        (self.width, self.width / 2, self.width / 2)
-    }
-
-    fn y(&self) -> &[u8] {
-        &self.y
-    }
-
-    fn u(&self) -> &[u8] {
-        &self.cb
-    }
-
-    fn v(&self) -> &[u8] {
-        &self.cr
-    }
-}
-
-fn even(side: u32) -> usize {
-    side.next_multiple_of(2) as usize
-}
-
-/// Luma of a row of pixels, `out` at most one longer: `16 + 219/255 * (KR*R + KG*G + KB*B)`.
+/// Luma of a row of pixels: `16 + 219/255 * (KR*R + KG*G + KB*B)`.
 fn row_luma(rgb: &[u8], out: &mut [u8]) {
-    let pixels = rgb.as_chunks::<3>().0;
-    for (out, pixel) in out.iter_mut().zip(pixels) {
+    for (out, pixel) in out.iter_mut().zip(rgb.as_chunks::<3>().0) {
         let [r, g, b] = pixel.map(i32::from);
         let sum = LUMA[0] * r + LUMA[1] * g + LUMA[2] * b;
         *out = ((sum + (16 << 15) + (1 << 14)) >> 15) as u8;
-    }
-    if out.len() > pixels.len() {
-        out[pixels.len()] = out[pixels.len() - 1];
     }
 }
 
@@ -175,10 +144,31 @@ mod tests {
         ]
     }
 
-    fn planes(size: Size, rgb: &[u8]) -> Planes {
-        let mut planes = Planes::new(size);
-        planes.fill(rgb);
-        planes
+    /// The planes of a picture, at strides wider than it; what lies between must stay as it is.
+    fn planes(size: Size, rgb: &[u8]) -> [Vec<u8>; 3] {
+        const GAP: usize = 3;
+        const UNTOUCHED: u8 = 1;
+        let chroma = chroma_size(size);
+        let (luma_stride, chroma_stride) = (size.width as usize + GAP, chroma.width as usize + GAP);
+        let mut y = vec![UNTOUCHED; luma_stride * size.height as usize];
+        let mut cb = vec![UNTOUCHED; chroma_stride * chroma.height as usize];
+        let mut cr = cb.clone();
+        let mut planes = PlanesMut {
+            y: &mut y,
+            cb: &mut cb,
+            cr: &mut cr,
+            luma_stride,
+            chroma_stride,
+        };
+        convert(rgb, size, &mut planes);
+        [(y, luma_stride), (cb, chroma_stride), (cr, chroma_stride)].map(|(plane, stride)| {
+            let rows = plane.chunks(stride).flat_map(|row| {
+                let (row, gap) = row.split_at(stride - GAP);
+                assert_eq!(gap, [UNTOUCHED; GAP]);
+                row.to_vec()
+            });
+            rows.collect()
+        })
     }
 
     #[test]
@@ -195,8 +185,8 @@ mod tests {
             ([0, 255, 0], [173, 42, 26]),
             ([0, 0, 255], [32, 240, 118]),
         ] {
-            let planes = planes(size, &rgb.repeat(4));
-            assert_eq!([planes.y[3], planes.cb[0], planes.cr[0]], yuv, "{rgb:?}");
+            let [y, cb, cr] = planes(size, &rgb.repeat(4));
+            assert_eq!([y[3], cb[0], cr[0]], yuv, "{rgb:?}");
         }
     }
 
@@ -208,26 +198,27 @@ mod tests {
             }),
         ) {
             let size = Size { width, height };
-            let planes = planes(size, &rgb);
+            let [luma_plane, cb_plane, cr_plane] = planes(size, &rgb);
+            let chroma = chroma_size(size);
             let pixel = |x: usize, y: usize| {
                 let x = x.min(width as usize - 1);
                 let y = y.min(height as usize - 1);
                 [0, 1, 2].map(|c| f64::from(rgb[3 * (y * width as usize + x) + c]))
             };
-            for y in 0..planes.height {
-                for x in 0..planes.width {
+            for y in 0..height as usize {
+                for x in 0..width as usize {
                     let luma = naive(pixel(x, y))[0];
-                    prop_assert!((f64::from(planes.y[y * planes.width + x]) - luma).abs() < 0.6);
+                    prop_assert!((f64::from(luma_plane[y * width as usize + x]) - luma).abs() < 0.6);
                 }
             }
-            for y in 0..planes.height / 2 {
-                for x in 0..planes.width / 2 {
+            for y in 0..chroma.height as usize {
+                for x in 0..chroma.width as usize {
                     let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(i, j)| pixel(2 * x + i, 2 * y + j));
                     let mean = [0, 1, 2].map(|c| four.iter().map(|p| p[c]).sum::<f64>() / 4.0);
                     let [_, cb, cr] = naive(mean);
-                    let at = y * planes.width / 2 + x;
-                    prop_assert!((f64::from(planes.cb[at]) - cb).abs() < 0.6);
-                    prop_assert!((f64::from(planes.cr[at]) - cr).abs() < 0.6);
+                    let at = y * chroma.width as usize + x;
+                    prop_assert!((f64::from(cb_plane[at]) - cb).abs() < 0.6);
+                    prop_assert!((f64::from(cr_plane[at]) - cr).abs() < 0.6);
                 }
             }
         }
