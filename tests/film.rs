@@ -43,7 +43,7 @@ fn render(target: &Target, size: Size, sound: Option<Vec<u8>>) -> Result<(), Fil
     for frame in 0..FRAMES {
         film.push(&Encoded::from(vec![Bytes::from(picture(size, frame))]))?;
     }
-    film.finish()
+    film.finish().map(drop)
 }
 
 fn seconds(frame: usize) -> f64 {
@@ -157,6 +157,58 @@ fn pictures_colours_sound_and_time_survive() {
         );
     }
     assert_pictures(&folder.path().join("16000.mp4"), size, 34.0);
+}
+
+/// Speech seldom lasts a whole number of frames, and the last windows end before it does.
+#[test]
+fn the_last_frame_stays_until_the_sound_has_ended() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let size = Size {
+        width: 64,
+        height: 48,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (rate, samples, held) in [
+        (16_000u32, 10u32, 0u64),
+        (16_000, 38_400, 0),
+        (16_000, 38_401, 1),
+        (44_100, 110_250, 3),
+        (22_050, 66_150, 15),
+    ] {
+        let sound = wav(rate, 1, &vec![0.1; samples as usize]);
+        for target in [
+            Target::Mp4(folder.path().join("held.mp4")),
+            Target::Ffmpeg(folder.path().join("held.mkv")),
+        ] {
+            let reader = AudioReader::from_bytes("tone.wav", sound.clone()).unwrap();
+            let mut film = target
+                .create(Clip { size, fps: FPS }, Some(reader))
+                .unwrap();
+            for frame in 0..FRAMES {
+                let picture = picture(size, frame);
+                film.push(&Encoded::from(vec![Bytes::from(picture)]))
+                    .unwrap();
+            }
+            let name = target.path().to_str().unwrap();
+            assert_eq!(
+                film.finish().unwrap(),
+                held,
+                "{name}, {samples} at {rate} Hz"
+            );
+            let shown = FRAMES + held as usize;
+            assert_eq!(
+                ffprobe(name, "v:0", "frame=pts_time").len(),
+                shown,
+                "{name}"
+            );
+            let decoded = ffmpeg(&["-i", name, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]);
+            let last = decoded.chunks_exact(size.rgb_bytes()).next_back().unwrap();
+            let psnr = psnr(&picture(size, FRAMES - 1), last);
+            assert!(psnr > 30.0, "{name}: the last frame is another: {psnr} dB");
+        }
+    }
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! Which audio goes with which video frame: mel windows for the audio encoder, feature windows for the generator.
 //!
-//! A clip of `M` mel frames has `T = int((M-16)/80*fps) + 2` video frames. Frame `t`'s mel window is the 16 mel frames
+//! A clip of `M` mel frames has `T = int((M-16)/80*fps) + 2` features. Feature `t`'s mel window is the 16 mel frames
 //! from `int(80*t/fps)` on, the last windows clamped to the end. The encoder makes one feature of 512 floats of each.
-//! The feature list is extended by repeating its first and its last entry once (so entry `e` is feature `e-1`), and
-//! the generator's input for frame `t` is entries `t-8 .. t+8`, 16x512 floats read as `[32,16,16]`. This is
-//! `SyncTalk_2D`'s `AudDataset` and `get_audio_features`.
+//! The feature list is extended by repeating its first and its last entry once (so entry `e` is feature `e-1`). The clip
+//! has a video frame for each of these `T+2` entries, and the generator's input for frame `t` is entries `t-8 .. t+8`,
+//! 16x512 floats read as `[32,16,16]`. This is `SyncTalk_2D`'s `AudDataset`, `get_audio_features` and inference.
 //!
 //! A stream does not know its end. A window is handed out as soon as no continuation could change it; what depends on
 //! the end (clamped mel windows, the repeated last feature, padding) comes at `finish`. At 25 fps the whole chain needs
 //! 450 ms of speech before frame 0, of which 240 ms are the six features after the frame's own: see [`Lookahead`].
 //!
 //! A clip shorter than 3 000 samples (187.5 ms, 16 mel frames) is continued with silence to that length, which gives
-//! two video frames; a clip of no samples has no frames.
+//! four video frames; a clip of no samples has no frames.
 
 use super::mel::{BANDS, HOP, MelFrame, MelStream};
 use super::{AudioError, check_finite};
@@ -21,6 +21,8 @@ use crate::frame::network_io::{AUDIO_LEN, FEATURE_LEN, MEL_WINDOW_LEN};
 pub const WINDOW_FRAMES: usize = 16;
 /// Fewest samples of a clip; shorter ones are continued with silence.
 pub const SAMPLES_MIN: u64 = (WINDOW_FRAMES as u64 - 1) * HOP as u64;
+/// Entries of the extended feature list beyond the features: the first and the last, repeated.
+pub const REPEATED_ENTRIES: u64 = 2;
 /// Highest frame rate: up to here a frame exists before its window does.
 pub const FPS_MAX: u32 = 60;
 /// Entries of the generator's window from the frame's own place on: the full lookahead.
@@ -58,10 +60,10 @@ impl FrameRate {
         self.0
     }
 
-    /// Video frames of a clip of `mel_frames`: `int((M-16)/80*fps) + 2`, in f64 as the training code counts; none of
+    /// Features of a clip of `mel_frames`: `int((M-16)/80*fps) + 2`, in f64 as the training code counts; none of
     /// fewer than 16 (clips are continued to 16 first).
     #[must_use]
-    pub fn frames_of(self, mel_frames: u64) -> u64 {
+    pub fn features_of(self, mel_frames: u64) -> u64 {
         if mel_frames < WINDOW_FRAMES as u64 {
             return 0;
         }
@@ -75,16 +77,16 @@ impl FrameRate {
         if samples == 0 {
             return 0;
         }
-        self.frames_of(super::mel::frame_count(samples.max(SAMPLES_MIN)))
+        self.features_of(super::mel::frame_count(samples.max(SAMPLES_MIN))) + REPEATED_ENTRIES
     }
 
-    /// First mel frame of video frame `frame`'s window, before clamping: `int(80*t/fps)`.
-    fn mel_start(self, frame: u64) -> u64 {
-        MEL_RATE * frame / u64::from(self.0)
+    /// First mel frame of feature `feature`'s window, before clamping: `int(80*t/fps)`.
+    fn mel_start(self, feature: u64) -> u64 {
+        MEL_RATE * feature / u64::from(self.0)
     }
 }
 
-/// 16 kHz mono in, the audio encoder's inputs out: one `[80,16]` window (band by band, time fastest) a video frame.
+/// 16 kHz mono in, the audio encoder's inputs out: one `[80,16]` window (band by band, time fastest) a feature.
 ///
 /// State is 800 samples and 16 mel frames, whatever is pushed.
 #[derive(Debug)]
@@ -105,13 +107,13 @@ impl MelWindows {
         }
     }
 
-    /// Video frames handed out since the start.
+    /// Windows handed out since the start.
     #[must_use]
-    pub fn frames(&self) -> u64 {
-        self.cutter.frame
+    pub fn windows(&self) -> u64 {
+        self.cutter.feature
     }
 
-    /// Takes samples, cut anywhere, and hands every settled window to `emit`, with its video frame, in order.
+    /// Takes samples, cut anywhere, and hands every settled window to `emit`, with its feature's place, in order.
     ///
     /// # Errors
     /// [`AudioError::NonFinite`], naming the sample; nothing of the chunk is taken then.
@@ -136,8 +138,8 @@ impl MelWindows {
             debug_assert!(pushed.is_ok(), "silence is finite");
         }
         mel.finish(|frame| cutter.take(*rate, frame, &mut emit));
-        let total = rate.frames_of(cutter.mel_frames);
-        while cutter.frame < total {
+        let total = rate.features_of(cutter.mel_frames);
+        while cutter.feature < total {
             cutter.emit(&mut emit);
         }
         self.reset();
@@ -146,15 +148,15 @@ impl MelWindows {
     /// Forgets everything and starts anew.
     pub fn reset(&mut self) {
         self.mel.reset();
-        self.cutter.frame = 0;
+        self.cutter.feature = 0;
         self.cutter.mel_frames = 0;
     }
 }
 
 /// Cuts the run of mel frames into windows.
 struct Cutter {
-    /// The next video frame.
-    frame: u64,
+    /// The next feature.
+    feature: u64,
     mel_frames: u64,
     /// The last 16 mel frames; mel frame `m` is in slot `m % 16`.
     recent: Box<[MelFrame; WINDOW_FRAMES]>,
@@ -164,7 +166,7 @@ struct Cutter {
 impl std::fmt::Debug for Cutter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cutter")
-            .field("frame", &self.frame)
+            .field("feature", &self.feature)
             .field("mel_frames", &self.mel_frames)
             .finish_non_exhaustive()
     }
@@ -173,7 +175,7 @@ impl std::fmt::Debug for Cutter {
 impl Cutter {
     fn new() -> Self {
         Self {
-            frame: 0,
+            feature: 0,
             mel_frames: 0,
             recent: Box::new([[0.0; BANDS]; WINDOW_FRAMES]),
             window: Box::new([0.0; MEL_WINDOW_LEN]),
@@ -188,13 +190,13 @@ impl Cutter {
     ) {
         self.recent[self.mel_frames as usize % WINDOW_FRAMES] = *frame;
         self.mel_frames += 1;
-        // A window that ends here is whole, and its video frame exists: T >= int((M-16)/80*fps) + 1 > t.
-        while rate.mel_start(self.frame) + WINDOW_FRAMES as u64 == self.mel_frames {
+        // A window that ends here is whole, and its feature exists: T >= int((M-16)/80*fps) + 1 > t.
+        while rate.mel_start(self.feature) + WINDOW_FRAMES as u64 == self.mel_frames {
             self.emit(emit);
         }
     }
 
-    /// The last 16 mel frames, transposed to `[80,16]`, as the next video frame's window.
+    /// The last 16 mel frames, transposed to `[80,16]`, as the next feature's window.
     fn emit(&mut self, emit: &mut impl FnMut(u64, &[f32; MEL_WINDOW_LEN])) {
         for column in 0..WINDOW_FRAMES {
             let frame = &self.recent[(self.mel_frames as usize + column) % WINDOW_FRAMES];
@@ -202,8 +204,8 @@ impl Cutter {
                 self.window[band * WINDOW_FRAMES + column] = value;
             }
         }
-        emit(self.frame, &self.window);
-        self.frame += 1;
+        emit(self.feature, &self.window);
+        self.feature += 1;
     }
 }
 
@@ -222,7 +224,7 @@ pub enum Padding {
 /// 8 is what the network was trained with: frame `t` waits for feature `t+6`, 240 ms after its own. With fewer, the
 /// entries beyond are repeats of the newest one used, always (so the result does not depend on timing): each step down
 /// makes the first frame 40 ms earlier, and the mouth a little later and stiffer. At 2, frame `t` comes with its own
-/// feature; 1 and 0 are no earlier, because only that feature tells that the frame exists.
+/// feature; 1 and 0 are no earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookahead(u64);
 
@@ -254,7 +256,7 @@ impl Default for Lookahead {
     }
 }
 
-/// The encoder's features in (512 floats, one a video frame), the generator's audio inputs out, `[32,16,16]` each.
+/// The encoder's features in (512 floats each), the generator's audio inputs out, `[32,16,16]`, one a video frame.
 ///
 /// State is 16 features and one window.
 pub struct FeatureWindows {
@@ -328,10 +330,12 @@ impl FeatureWindows {
         Ok(None)
     }
 
-    /// Ends the clip: the frames that needed to know the end, at most 8 of them. Starts anew.
+    /// Ends the clip: the frames that needed to know the end, at most 8 of them, the last two being those of the
+    /// repeated entries. Starts anew.
     pub fn finish(&mut self, mut emit: impl FnMut(u64, &[f32; AUDIO_LEN])) {
-        while self.frame < self.features {
-            let frame = self.fill(End::Clip(self.features + 1));
+        let last_entry = self.features + 1;
+        while self.features > 0 && self.frame <= last_entry {
+            let frame = self.fill(End::Clip(last_entry));
             emit(frame, &self.window);
         }
         self.reset();

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::{Clip, Film, FilmError, beside, parent};
+use super::{Clip, Film, FilmError, beside, frames_covering, parent};
 use crate::audio::AudioReader;
 use crate::encoder::{Encoded, Format};
 
@@ -25,6 +25,11 @@ pub struct Ffmpeg {
     child: Child,
     frames: Option<ChildStdin>,
     messages: File,
+    /// Frames written so far, and the last of them.
+    written: u64,
+    last: Option<Encoded>,
+    /// Frames that the sound lasts.
+    sound_frames: u64,
 }
 
 impl Ffmpeg {
@@ -38,6 +43,7 @@ impl Ffmpeg {
         let unfinished = beside(path, 0o666, |builder| builder.tempfile_in(parent(path)))
             .map_err(&failed)?
             .into_temp_path();
+        let fps = clip.fps;
         let sound = sound.map(|sound| raw_sound(sound, path)).transpose()?;
         let messages = tempfile::tempfile().map_err(&failed)?;
         let mut command = Command::new("ffmpeg");
@@ -54,6 +60,11 @@ impl Ffmpeg {
         Ok(Self {
             path: path.to_owned(),
             unfinished: Some(unfinished),
+            written: 0,
+            last: None,
+            sound_frames: sound.as_ref().map_or(0, |sound| {
+                frames_covering(sound.samples, sound.rate_hz, fps)
+            }),
             _sound: sound.map(|sound| sound.file),
             frames: child.stdin.take(),
             child,
@@ -89,6 +100,33 @@ impl Film for Ffmpeg {
     }
 
     fn push(&mut self, frame: &Encoded) -> Result<(), FilmError> {
+        self.write(frame)?;
+        self.written += 1;
+        self.last = Some(frame.clone());
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<u64, FilmError> {
+        let held = self.sound_frames.saturating_sub(self.written);
+        let held = match self.last.take() {
+            Some(last) => {
+                (0..held).try_for_each(|_| self.write(&last))?;
+                held
+            }
+            None => 0,
+        };
+        self.wait()?;
+        if let Some(unfinished) = self.unfinished.take() {
+            unfinished
+                .persist(&self.path)
+                .map_err(|error| FilmError::write(&self.path)(error.error))?;
+        }
+        Ok(held)
+    }
+}
+
+impl Ffmpeg {
+    fn write(&mut self, frame: &Encoded) -> Result<(), FilmError> {
         let Some(input) = &mut self.frames else {
             return self.wait();
         };
@@ -105,16 +143,6 @@ impl Film for Ffmpeg {
             }
         }
     }
-
-    fn finish(mut self: Box<Self>) -> Result<(), FilmError> {
-        self.wait()?;
-        if let Some(unfinished) = self.unfinished.take() {
-            unfinished
-                .persist(&self.path)
-                .map_err(|error| FilmError::write(&self.path)(error.error))?;
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Ffmpeg {
@@ -128,6 +156,8 @@ impl Drop for Ffmpeg {
 /// The sound track as ffmpeg reads it.
 struct RawSound {
     file: NamedTempFile,
+    /// Samples of one channel.
+    samples: u64,
     rate_hz: u32,
     channels: usize,
 }
@@ -137,18 +167,21 @@ fn raw_sound(mut sound: AudioReader, path: &Path) -> Result<RawSound, FilmError>
     let failed = FilmError::write(path);
     let mut file = NamedTempFile::new().map_err(&failed)?;
     let mut writer = io::BufWriter::new(file.as_file_mut());
+    let channels = sound.format().channels;
+    let mut samples = 0;
     while let Some(chunk) = sound.next_chunk()? {
+        samples += (chunk.len() / channels) as u64;
         for sample in chunk {
             writer.write_all(&sample.to_le_bytes()).map_err(&failed)?;
         }
     }
     writer.flush().map_err(&failed)?;
     drop(writer);
-    let format = sound.format();
     Ok(RawSound {
         file,
-        rate_hz: format.rate_hz,
-        channels: format.channels,
+        samples,
+        rate_hz: sound.format().rate_hz,
+        channels,
     })
 }
 

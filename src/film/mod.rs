@@ -6,6 +6,8 @@
 //!                 └─> Ffmpeg: whatever the installed program writes
 //! ```
 //!
+//! A film's last frame stays until its sound has ended.
+//!
 //! Everything is written beside its final place under a temporary name and moved there whole at the end. A film that
 //! is dropped before it is finished leaves nothing behind.
 
@@ -97,11 +99,12 @@ pub trait Film: Send {
     /// If it cannot be written; the film cannot be finished then.
     fn push(&mut self, frame: &Encoded) -> Result<(), FilmError>;
 
-    /// Writes what is left and gives the film its final name.
+    /// Writes what is left and gives the film its final name; tells for how many frames more the last one is held, so
+    /// that the picture lasts as long as the sound.
     ///
     /// # Errors
     /// If it cannot be written; nothing is left under the final name then.
-    fn finish(self: Box<Self>) -> Result<(), FilmError>;
+    fn finish(self: Box<Self>) -> Result<u64, FilmError>;
 }
 
 /// Why a film cannot be written.
@@ -169,6 +172,11 @@ impl FilmError {
             source,
         }
     }
+}
+
+/// Frames of a picture that lasts at least as long as `samples` of sound at `rate_hz`.
+fn frames_covering(samples: u64, rate_hz: u32, fps: u32) -> u64 {
+    (u128::from(samples) * u128::from(fps)).div_ceil(rate_hz.into()) as u64
 }
 
 /// The folder a file or folder of that name is made in.

@@ -67,7 +67,7 @@ impl Film for Pictures {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<(), FilmError> {
+    fn finish(self: Box<Self>) -> Result<u64, FilmError> {
         // Somebody may have put a file there since.
         check(&self.folder)?;
         let moved = match fs::remove_dir_all(&self.folder) {
@@ -77,7 +77,7 @@ impl Film for Pictures {
         moved.map_err(FilmError::write(&self.folder))?;
         // Its folder has moved; there is nothing left to remove.
         let _ = self.unfinished.keep();
-        Ok(())
+        Ok(0)
     }
 }
 

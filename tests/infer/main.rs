@@ -35,8 +35,11 @@ fn two_seconds_of_speech_become_a_film_that_shows_what_the_pictures_show() {
     let film = studio.run(&["--audio", "speech.wav", "--out", "talk.mp4", "--json"]);
     film.assert_done();
     let figures: serde_json::Value = serde_json::from_slice(&film.stdout).unwrap();
-    // int((161 - 16) / 80 * 25) + 2 frames, by the training code's count.
-    assert_eq!(figures["frames"], 47);
+    // int((161 - 16) / 80 * 25) + 2 features and two more frames, by the training code's count.
+    assert_eq!(
+        (figures["frames"].as_u64(), figures["held_frames"].as_u64()),
+        (Some(49), Some(1))
+    );
     assert_eq!(
         (figures["width"].as_u64(), figures["height"].as_u64()),
         (Some(320), Some(240))
@@ -54,10 +57,10 @@ fn two_seconds_of_speech_become_a_film_that_shows_what_the_pictures_show() {
     let pictures = studio.run(&["--audio", "speech.wav", "--out", "pictures/"]);
     pictures.assert_done();
     let names = names(&studio.path("pictures"));
-    assert_eq!(names.len(), 47);
+    assert_eq!(names.len(), 49);
     assert_eq!(
-        (names[0].as_str(), names[46].as_str()),
-        ("render_000000.png", "render_000046.png")
+        (names[0].as_str(), names[48].as_str()),
+        ("render_000000.png", "render_000048.png")
     );
 
     if !has_ffmpeg() {
@@ -79,8 +82,10 @@ fn two_seconds_of_speech_become_a_film_that_shows_what_the_pictures_show() {
     );
     let decoded = ffmpeg(&["-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]);
     let frame_bytes = (3 * SIZE.0 * SIZE.1) as usize;
-    assert_eq!(decoded.len(), 47 * frame_bytes);
-    for (name, decoded) in names.iter().zip(decoded.chunks_exact(frame_bytes)) {
+    // The sound lasts 50 frames: the film's last picture is held for one more.
+    assert_eq!(decoded.len(), 50 * frame_bytes);
+    let shown = names.iter().chain(names.last());
+    for (name, decoded) in shown.zip(decoded.chunks_exact(frame_bytes)) {
         let picture = image::open(studio.path("pictures").join(name))
             .unwrap()
             .into_rgb8();

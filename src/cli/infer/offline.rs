@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Args;
-use super::report::{FrameRow, Report, Stage, ms};
+use super::report::{FrameRow, Report};
 use crate::audio::{AudioReader, FrameRate, SPEECH_RATE_HZ};
 use crate::cli::output::{OrHint as _, Output};
 use crate::cli::{self, Global};
@@ -145,10 +145,7 @@ pub(crate) fn render(config: &Config, job: &Job, output: &Output) -> anyhow::Res
         let mut report = studio.report(job);
         report.set_speed(summary.frames, started.elapsed());
         report.set_stages(&summary.timings, summary.frames);
-        report.stages.push(Stage {
-            name: "write",
-            ms_per_frame: ms(written) / summary.frames.max(1) as f64,
-        });
+        report.set_written(&written);
         Ok(report)
     }))
 }
@@ -278,6 +275,7 @@ impl Studio {
             fps: avatar.fps(),
             start_frame: job.start_frame,
             frames: 0,
+            held_frames: 0,
             load_seconds: self.load.as_secs_f64(),
             elapsed_seconds: 0.0,
             frames_per_second: 0.0,
@@ -342,12 +340,23 @@ pub(super) fn write_frames(mut film: Box<dyn Film>) -> (mpsc::Sender<Encoded>, W
     (sender, writer)
 }
 
-/// Waits for the last frame and gives the film its name; tells how long writing took in all.
-pub(super) async fn finish(writer: Writer) -> anyhow::Result<Duration> {
+/// How a film was written.
+pub(super) struct Written {
+    /// What writing took in all.
+    pub(super) busy: Duration,
+    /// Frames for which the last one is held, to the end of the sound.
+    pub(super) held: u64,
+}
+
+/// Waits for the last frame and gives the film its name.
+pub(super) async fn finish(writer: Writer) -> anyhow::Result<Written> {
     let (film, busy) = writer.await.context("writing the film failed")??;
     let started = Instant::now();
-    tokio::task::spawn_blocking(move || film.finish())
+    let held = tokio::task::spawn_blocking(move || film.finish())
         .await
         .context("writing the film failed")??;
-    Ok(busy + started.elapsed())
+    Ok(Written {
+        busy: busy + started.elapsed(),
+        held,
+    })
 }

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::Args;
 use super::offline::{self, finish, frames_bar, write_frames};
-use super::report::{Lost, Report, ServerSide, Stage, ms};
+use super::report::{Lost, Report, ServerSide, ms};
 use crate::audio::{AudioError, AudioReader, FrameRate};
 use crate::cli::connect::{TokenArgs, about, connect, explained};
 use crate::cli::latency::Latency;
@@ -155,10 +155,7 @@ async fn talk(
     bar.finish_and_clear();
     report.set_speed(summary.frames, started.elapsed());
     report.set_stages(&summary.timings, summary.frames);
-    report.stages.push(Stage {
-        name: "write",
-        ms_per_frame: ms(written) / summary.frames.max(1) as f64,
-    });
+    report.set_written(&written);
     report.server = Some(ServerSide {
         server_ms: ms(summary.total),
         first_frame_ms: Some(ms(summary.first_frame)),
@@ -395,6 +392,7 @@ async fn report(client: &Client, args: &Args, target: &Target) -> anyhow::Result
         fps: 0,
         start_frame: args.start_frame,
         frames: 0,
+        held_frames: 0,
         load_seconds: 0.0,
         elapsed_seconds: 0.0,
         frames_per_second: 0.0,

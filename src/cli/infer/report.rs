@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::offline::Written;
 use crate::cli::latency::Latency;
 use crate::cli::output::table;
 use crate::pipeline::{FrameTimings, RenderedFrame};
@@ -29,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) start_frame: u64,
     /// Frames made.
     pub(crate) frames: u64,
+    /// Frames for which a film's last one is held, so that the picture lasts as long as the sound.
+    pub(crate) held_frames: u64,
     /// Loading the model.
     pub(crate) load_seconds: f64,
     /// From the first sample of speech to the finished file.
@@ -171,12 +174,25 @@ impl Report {
             .into();
     }
 
+    /// Adds what writing took; the frames must be set.
+    pub(super) fn set_written(&mut self, written: &Written) {
+        self.held_frames = written.held;
+        self.stages.push(Stage {
+            name: "write",
+            ms_per_frame: ms(written.busy) / self.frames.max(1) as f64,
+        });
+    }
+
     /// For people.
     pub(crate) fn human(&self) -> String {
         let mut text = String::new();
+        let held = match self.held_frames {
+            0 => String::new(),
+            held => format!(", the last held {held} longer"),
+        };
         let _ = writeln!(
             text,
-            "{}: {} frame{} of {}x{} in {:.2} s: {:.1} frames/s, {:.2} times realtime",
+            "{}: {} frame{} of {}x{}{held} in {:.2} s: {:.1} frames/s, {:.2} times realtime",
             self.output.display(),
             self.frames,
             if self.frames == 1 { "" } else { "s" },

@@ -16,7 +16,7 @@ use picture::PictureTrack;
 use sound::SoundTrack;
 use spool::{Spool, TrackKind};
 
-use super::{Clip, Film, FilmError};
+use super::{Clip, Film, FilmError, frames_covering};
 use crate::audio::AudioReader;
 use crate::encoder::{Encoded, Format};
 
@@ -74,13 +74,22 @@ impl Film for Mp4 {
         self.write_sound(Some(self.frames as f64 / f64::from(self.fps)))
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), FilmError> {
+    fn finish(mut self: Box<Self>) -> Result<u64, FilmError> {
         if self.frames == 0 {
             return Err(FilmError::NoFrames);
         }
         self.write_sound(None)?;
         let sound = self.sound.as_ref().map(SoundTrack::description);
+        let covering = sound.as_ref().map_or(0, |sound| {
+            frames_covering(sound.frames, sound.rate_hz, self.fps)
+        });
+        let held = covering.saturating_sub(self.frames);
+        for _ in 0..held {
+            let sample = self.picture.repeat()?;
+            self.spool.write(TrackKind::Picture, sample)?;
+        }
         self.spool
-            .finish(&self.path, &self.picture.description(), sound.as_ref())
+            .finish(&self.path, &self.picture.description(), sound.as_ref())?;
+        Ok(held)
     }
 }

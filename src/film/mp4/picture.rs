@@ -79,6 +79,11 @@ impl PictureTrack {
             [rgb] => self.planes.fill(rgb),
             parts => self.planes.fill(&parts.concat()),
         }
+        self.repeat()
+    }
+
+    /// Encodes the last frame once more.
+    pub(super) fn repeat(&mut self) -> Result<Sample<'_>, FilmError> {
         let stream = self
             .encoder
             .encode(&self.planes)
