@@ -39,7 +39,7 @@ fn onnxruntime() -> Option<Arc<dyn Backend>> {
 }
 
 /// The engines that are here.
-pub(super) fn engines() -> Vec<Arc<dyn Backend>> {
+pub(crate) fn engines() -> Vec<Arc<dyn Backend>> {
     [Some(embedded()), onnxruntime()]
         .into_iter()
         .flatten()
@@ -47,7 +47,7 @@ pub(super) fn engines() -> Vec<Arc<dyn Backend>> {
 }
 
 /// Floats in `[0,1)` that look like noise.
-pub(super) fn noise(len: usize, mut seed: u32) -> Vec<f32> {
+pub(crate) fn noise(len: usize, mut seed: u32) -> Vec<f32> {
     (0..len)
         .map(|_| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -78,7 +78,7 @@ fn generate(backend: &dyn Backend, path: &Path, frames: usize) -> Vec<f32> {
 }
 
 #[track_caller]
-pub(super) fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
+pub(crate) fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
     assert_eq!(a.len(), b.len());
     let worst = a
         .iter()

@@ -28,10 +28,11 @@ mod backend;
 mod cancel;
 mod embedded;
 #[cfg(test)]
-mod engine_tests;
+pub(crate) mod engine_tests;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod graph;
 mod library;
 pub(crate) mod network;
 mod onnxruntime;

@@ -43,7 +43,6 @@ impl Pictures {
             Format::Png => "png",
             Format::Jpeg { .. } => "jpg",
             Format::Rgb => "rgb",
-            Format::I420 => "yuv",
         }
     }
 }
@@ -107,7 +106,7 @@ fn is_ours(name: &str) -> bool {
     let number = name
         .strip_prefix(PREFIX)
         .and_then(|rest| rest.split_once('.'))
-        .filter(|(_, ending)| matches!(*ending, "png" | "jpg" | "rgb" | "yuv"));
+        .filter(|(_, ending)| matches!(*ending, "png" | "jpg" | "rgb"));
     number.is_some_and(|(number, _)| {
         number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit())
     })

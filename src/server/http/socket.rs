@@ -73,7 +73,6 @@ enum Picture {
     #[default]
     Jpeg,
     Rgb,
-    I420,
 }
 
 impl From<Start> for TalkStart {
@@ -86,7 +85,6 @@ impl From<Start> for TalkStart {
             Picture::Png => ImageFormat::Png,
             Picture::Jpeg => ImageFormat::Jpeg,
             Picture::Rgb => ImageFormat::Rgb,
-            Picture::I420 => ImageFormat::I420,
         };
         Self {
             model_id: start.model_id,
@@ -361,11 +359,6 @@ mod tests {
         assert_eq!(start.output_format(), ImageFormat::Jpeg);
         assert_eq!(start.sample_format(), SampleFormat::F32le);
         assert_eq!(start.lookahead, Some(3));
-        let planes = r#"{"type":"start","output_format":"i420"}"#;
-        let Ok(Text::Start(planes)) = serde_json::from_str(planes) else {
-            panic!("not read")
-        };
-        assert_eq!(TalkStart::from(planes).output_format(), ImageFormat::I420);
         for wrong in [
             r#"{"type":"start","model":"bob"}"#,
             r#"{"type":"begin"}"#,
