@@ -173,7 +173,7 @@ fn model(folder: &Path) -> LoadedModel {
         },
         keep: KeepOptions {
             prepared_frames: 100,
-            raw_frames: 1,
+            raw_frames: 4,
             threads: 1,
             disk_bytes: 0,
             disk_folder: None,
@@ -189,7 +189,7 @@ fn model(folder: &Path) -> LoadedModel {
 }
 
 /// Renders batches until a steady state: many in a row without a large allocation.
-async fn reach_steady_state(model: &LoadedModel, visual: Option<SharedFloats>) {
+async fn reach_steady_state(model: &LoadedModel, visual: Option<SharedFloats>, format: Format) {
     let audio: SharedFloats = Arc::new(vec![0.0_f32; AUDIO_LEN]);
     let mut steady = 0;
     for batch in 0..BATCHES_MAX {
@@ -201,7 +201,7 @@ async fn reach_steady_state(model: &LoadedModel, visual: Option<SharedFloats>) {
             deadline: None,
         });
         let before = LARGE.load(Ordering::Relaxed);
-        let frames = render_batch(model, orders, Format::Png).await.unwrap();
+        let frames = render_batch(model, orders, format).await.unwrap();
         assert_eq!(frames.len(), BATCH_FRAMES);
         drop(frames);
         let large = LARGE.load(Ordering::Relaxed) - before;
@@ -223,10 +223,12 @@ fn no_frame_allocates_much_once_buffers_are_there() {
         .build()
         .unwrap();
     // Visual tensors made here, then a client's own.
-    runtime.block_on(reach_steady_state(&model, None));
+    for format in [Format::Png, Format::Rgb, Format::I420] {
+        runtime.block_on(reach_steady_state(&model, None, format));
+    }
     let client: SharedFloats = Arc::new(vec![0.5_f32; VISUAL_LEN]);
     let before = LARGE.load(Ordering::Relaxed);
-    runtime.block_on(reach_steady_state(&model, Some(client)));
+    runtime.block_on(reach_steady_state(&model, Some(client), Format::Png));
     // A count that could not rise would prove nothing.
     drop(std::hint::black_box(vec![0_u8; 2 * ALLOCATION_BYTES_MAX]));
     assert!(LARGE.load(Ordering::Relaxed) > before);

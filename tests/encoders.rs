@@ -1,4 +1,5 @@
-//! Spliced frames opened by decoders that we did not write: zlib, Pillow, `OpenCV` and pngcheck, where installed.
+//! Spliced frames opened by decoders that we did not write: zlib, Pillow, `OpenCV` and pngcheck, where installed; raw
+//! planes compared with the formulas of BT.709 as numpy calculates them.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use std::path::Path;
@@ -44,6 +45,25 @@ for f in files:
     strict(f)
     for name, read in readers.items():
         assert read(f) == Path(f).with_suffix('.rgb').read_bytes(), (name, f)
+try:
+    import numpy as np
+    def planes(rgb):
+        h, w, _ = rgb.shape
+        def ycc(r, g, b):
+            y = 0.2126 * r + 0.7152 * g + 0.0722 * b
+            return 16 + 219 / 255 * y, 128 + 224 / 255 * (b - y) / 1.8556, 128 + 224 / 255 * (r - y) / 1.5748
+        even = np.pad(rgb, ((0, h % 2), (0, w % 2), (0, 0)), 'edge')
+        mean = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+        _, u, v = ycc(*np.moveaxis(mean, 2, 0))
+        return np.concatenate([p.ravel() for p in (ycc(*np.moveaxis(rgb, 2, 0))[0], u, v)])
+    for f in files:
+        rgb = np.fromfile(Path(f).with_suffix('.rgb'), np.uint8).reshape(97, 211, 3).astype(np.float64)
+        ours = np.fromfile(Path(f).with_suffix('.yuv'), np.uint8)
+        expected = planes(rgb)
+        assert ours.shape == expected.shape, (f, ours.shape, expected.shape)
+        assert np.abs(ours - expected).max() < 1, (f, np.abs(ours - expected).max())
+    readers['numpy'] = None
+except ImportError: pass
 print(len(files), 'files:', 'zlib', *readers)
 ";
 
@@ -77,7 +97,11 @@ fn write_frames(folder: &Path) {
                 let prepared = PreparedPng::prepare(&frame, rect, None, effort);
                 let background =
                     Background::new(Arc::clone(&frame), rect).with_prepared(Arc::new(prepared));
-                for (format, ending) in [(Format::Png, "png"), (Format::Rgb, "rgb")] {
+                for (format, ending) in [
+                    (Format::Png, "png"),
+                    (Format::Rgb, "rgb"),
+                    (Format::I420, "yuv"),
+                ] {
                     let encoded = encoder.encode(&background, patch.data(), format).unwrap();
                     let name = format!("{number}_{noise}_{effort:?}.{ending}");
                     std::fs::write(folder.join(name), encoded.into_bytes()).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! file ──> pixels ──> what the network sees, pieces of PNG ──> kept, in memory and on disk
-//!             └─────> kept for as long as another format, or a background not prepared yet, needs them
+//!             └─────> kept for as long as another format, or a background not prepared yet, needs them:
+//!                     as pixels, or as the planes of I420
 //! ```
 //!
 //! Backgrounds are prepared ahead by threads that give way to everything else ([`Avatar::prepare_from`]); no frame
@@ -98,6 +99,7 @@ impl KeepOptions {
 #[derive(Debug)]
 struct Kept {
     prepared: Cache<Background>,
+    /// Pixels at a background's index, planes behind those of all: one limit for both.
     raw: Cache<Background>,
     /// Whether a format that needs them has asked for pixels.
     pixels_wanted: AtomicBool,
@@ -107,22 +109,9 @@ impl Background {
     /// Bytes of memory it holds.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let pixels = if self.canvas.can_encode(Format::Rgb) {
-            self.canvas.size().rgb_bytes()
-        } else {
-            0
-        };
-        let prepared = self
-            .canvas
-            .prepared()
-            .map_or(0, |prepared| prepared.memory_bytes());
         let raw_rect = self.raw_rect.data().len();
-        size_of::<Self>()
-            + Seen::BYTES
-            + raw_rect
-            + self.placement.memory_bytes()
-            + pixels
-            + prepared
+        let canvas = self.canvas.memory_bytes();
+        size_of::<Self>() + Seen::BYTES + raw_rect + self.placement.memory_bytes() + canvas
     }
 }
 
@@ -184,7 +173,7 @@ impl Avatar {
                 Background::memory_bytes,
             ),
             raw: Cache::new(
-                frames,
+                2 * frames,
                 sources.raw_limit(options.raw_frames),
                 Background::memory_bytes,
             ),
@@ -260,6 +249,7 @@ impl Avatar {
         match format {
             Format::Png => prepared().or_else(raw),
             Format::Jpeg { .. } | Format::Rgb => raw(),
+            Format::I420 => self.kept.raw.peek(self.planes_slot(index)),
         }
     }
 
@@ -290,11 +280,27 @@ impl Avatar {
                 .raw
                 .get_or_make(index, || self.sources.decode(index, &file));
         }
+        if format == Format::I420 {
+            let pixels = self.kept.raw.peek(index);
+            return self.kept.raw.get_or_make(self.planes_slot(index), || {
+                if let Some(pixels) = pixels.as_ref().and_then(|raw| raw.canvas.pixels()) {
+                    return Ok(self.sources.planes(index, pixels));
+                }
+                let file = self.sources.read(index)?;
+                let frame = self.sources.backgrounds().decode_file(index, &file)?;
+                Ok(self.sources.planes(index, &frame))
+            });
+        }
         self.kept.pixels_wanted.store(true, Ordering::Relaxed);
         self.kept.raw.get_or_make(index, || {
             let file = self.sources.read(index)?;
             self.sources.decode(index, &file)
         })
+    }
+
+    /// Where the planes of background `index` are kept.
+    fn planes_slot(&self, index: usize) -> usize {
+        self.frames() + index
     }
 
     /// Says that frame `k` and those after it will be shown as PNG: their backgrounds are prepared next, by threads

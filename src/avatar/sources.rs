@@ -12,7 +12,7 @@ use super::{Background, BackgroundError, Backgrounds, CropRects, KeepOptions};
 use crate::compositor::crop;
 use crate::compositor::crop::{CROP_SIDE, Seen};
 use crate::compositor::{Compositor, Geometry};
-use crate::encoder::{self, Effort, PreparedPng};
+use crate::encoder::{self, Effort, PreparedI420, PreparedPng};
 use crate::frame::network_io::ROI_SIDE;
 use crate::frame::{Frame, Rect};
 
@@ -95,6 +95,13 @@ impl Sources {
         Ok(self.background(index, raw_rect, canvas))
     }
 
+    /// The background of `frame` as planes; its pixels are not needed after this.
+    pub(super) fn planes(&self, index: usize, frame: &Frame) -> Background {
+        let rect = self.rect(index);
+        let canvas = encoder::Background::from_planes(Arc::new(PreparedI420::prepare(frame, rect)));
+        self.background(index, frame.cut(rect), canvas)
+    }
+
     /// The background of `frame`, prepared, and kept on disk; its pixels are not needed after this.
     pub(super) fn prepare(&self, index: usize, file: &[u8], frame: &Frame) -> Background {
         let rect = self.rect(index);
@@ -120,11 +127,19 @@ impl Sources {
         }
     }
 
-    /// Room for the pixels of `frames` backgrounds.
+    /// Room for the pixels of `frames` backgrounds, or for the planes of as many and more.
     pub(super) fn raw_limit(&self, frames: usize) -> Limit {
         let count = frames.clamp(1, self.backgrounds.len());
-        let pixels = self.backgrounds.size().rgb_bytes();
-        self.limit(count, |_| pixels)
+        let size = self.backgrounds.size();
+        let limit = self.limit(count, |index| {
+            let planes = PreparedI420::memory_bytes_max(size, self.rect(index));
+            planes.max(size.rgb_bytes())
+        });
+        // Both forms of each, as far as the bytes allow.
+        Limit {
+            count: 2 * count,
+            ..limit
+        }
     }
 
     /// Room for `frames` prepared backgrounds, as large as their files let expect.

@@ -315,6 +315,37 @@ fn pixels_are_let_go_once_prepared_unless_a_format_needs_them() {
 }
 
 #[test]
+fn planes_are_made_once_without_pixels_and_within_the_same_limit() {
+    let scene = Scene::new();
+    let avatar = scene.prepared();
+    let limit = avatar.memory_bytes_max();
+    let (bare, from_pixels) = (1, 2);
+    avatar.background(from_pixels, Format::Rgb).unwrap();
+    for index in [bare, from_pixels] {
+        assert!(avatar.ready_background(index, Format::I420).is_none());
+        let planes = avatar.background(index, Format::I420).unwrap();
+        assert!(planes.canvas.pixels().is_none());
+        let again = avatar.ready_background(index, Format::I420).unwrap();
+        assert!(Arc::ptr_eq(&planes, &again));
+        let pixels = avatar.background(index, Format::Rgb).unwrap();
+        assert_eq!(planes.seen, pixels.seen);
+        let patch = pixels.raw_rect.data();
+        let [of_planes, of_pixels] = [&planes, &pixels].map(|background| {
+            let encoded = Encoder::new(1).encode(&background.canvas, patch, Format::I420);
+            encoded.unwrap().into_bytes()
+        });
+        assert!(of_planes == of_pixels);
+    }
+    for index in 0..FRAMES {
+        for format in [Format::I420, Format::Rgb, Format::Png] {
+            avatar.background(index, format).unwrap();
+            assert!(avatar.memory_bytes() <= limit);
+        }
+    }
+    assert_eq!(avatar.memory_bytes_max(), limit);
+}
+
+#[test]
 fn no_more_is_prepared_than_there_is_room_for() {
     let mut scene = Scene::new();
     scene.options.prepared_frames = 2;

@@ -106,6 +106,7 @@ pub(super) fn image_format(format: Format) -> (i32, i32) {
         Format::Png => (ImageFormat::Png, 0),
         Format::Jpeg { quality } => (ImageFormat::Jpeg, quality),
         Format::Rgb => (ImageFormat::Rgb, 0),
+        Format::I420 => (ImageFormat::I420, 0),
     };
     (format.into(), quality.into())
 }

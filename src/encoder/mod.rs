@@ -5,15 +5,17 @@
 //! A [`Background`] of pixels alone is encoded whole: correct, but milliseconds a frame. [`PreparedPng::prepare`] does
 //! once, in tens of milliseconds, what all frames of a background share; with it ([`Background::with_prepared`]) a PNG
 //! frame costs a fraction of a millisecond and the pixels are not needed any more ([`Background::from_prepared`]).
-//! A JPEG background prepares itself with the first frame of a quality.
+//! A JPEG background prepares itself with the first frame of a quality; for raw I420, [`PreparedI420`] holds its planes.
 //! Prepared pieces are bytes ([`PreparedPng::as_bytes`], [`PreparedPng::from_bytes`]), so they can be kept on disk.
 
+mod i420;
 mod jpeg;
 mod png;
 #[cfg(test)]
 mod tests;
 pub(crate) mod yuv;
 
+pub use i420::PreparedI420;
 pub use png::{Effort, PreparedError, PreparedPng};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +39,8 @@ pub enum Format {
     },
     /// Packed RGB8 pixels, row by row, without a header.
     Rgb,
+    /// The planes Y, U and V, packed, without a header: BT.709, limited range; the sides of U and V round up.
+    I420,
 }
 
 /// Why a frame could not be encoded.
@@ -66,6 +70,7 @@ pub struct Background {
     rect: Rect,
     pixels: Option<Arc<Frame>>,
     prepared: Option<Arc<PreparedPng>>,
+    planes: Option<Arc<PreparedI420>>,
     /// Made for the first JPEG, and anew when another quality is asked for.
     jpeg: Arc<Mutex<Option<Arc<PreparedJpeg>>>>,
 }
@@ -87,6 +92,20 @@ impl Background {
             rect,
             pixels: Some(pixels),
             prepared: None,
+            planes: None,
+            jpeg: Arc::default(),
+        }
+    }
+
+    /// A background without pixels: good for I420 alone.
+    #[must_use]
+    pub fn from_planes(planes: Arc<PreparedI420>) -> Self {
+        Self {
+            size: planes.size(),
+            rect: planes.rect(),
+            pixels: None,
+            prepared: None,
+            planes: Some(planes),
             jpeg: Arc::default(),
         }
     }
@@ -99,6 +118,7 @@ impl Background {
             rect: prepared.rect(),
             pixels: None,
             prepared: Some(prepared),
+            planes: None,
             jpeg: Arc::default(),
         }
     }
@@ -129,14 +149,20 @@ impl Background {
         }
     }
 
+    /// The pixels, if they are in memory.
+    #[must_use]
+    pub fn pixels(&self) -> Option<&Arc<Frame>> {
+        self.pixels.as_ref()
+    }
+
     /// The prepared pieces, if there are any.
     #[must_use]
     pub fn prepared(&self) -> Option<&Arc<PreparedPng>> {
         self.prepared.as_ref()
     }
 
-    /// Whether frames of `format` can be made now: without pixels only PNG from prepared pieces, and JPEG of the
-    /// quality that was encoded last.
+    /// Whether frames of `format` can be made now: without pixels only PNG from prepared pieces, I420 from planes, and
+    /// JPEG of the quality that was encoded last.
     #[must_use]
     pub fn can_encode(&self, format: Format) -> bool {
         self.pixels.is_some()
@@ -147,6 +173,7 @@ impl Background {
                     .as_ref()
                     .is_some_and(|jpeg| jpeg.quality() == quality),
                 Format::Rgb => false,
+                Format::I420 => self.planes.is_some(),
             }
     }
 
@@ -155,8 +182,18 @@ impl Background {
     pub fn memory_bytes(&self) -> usize {
         let pixels = self.pixels.as_ref().map_or(0, |p| p.data().len());
         let prepared = self.prepared.as_ref().map_or(0, |p| p.memory_bytes());
+        let planes = self.planes.as_ref().map_or(0, |p| p.memory_bytes());
         let jpeg = self.lock_jpeg().as_ref().map_or(0, |j| j.memory_bytes());
-        pixels + prepared + jpeg
+        pixels + prepared + planes + jpeg
+    }
+
+    /// The planes of this background, converted now if only its pixels are known.
+    fn planes(&self) -> Result<Arc<PreparedI420>, EncodeError> {
+        match (&self.planes, &self.pixels) {
+            (Some(planes), _) => Ok(Arc::clone(planes)),
+            (None, Some(pixels)) => Ok(Arc::new(PreparedI420::prepare(pixels, self.rect))),
+            (None, None) => Err(EncodeError::NoPixels),
+        }
     }
 
     /// The JPEG of this background at `quality`, encoded now if the last one was of another.
@@ -278,12 +315,13 @@ impl Encoder {
                 jpeg::splice(&*background.jpeg(quality)?, patch, &self.buffers)?
             }
             (Format::Rgb, _) => vec![Bytes::from_owner(self.pasted(background, patch)?)],
+            (Format::I420, _) => vec![background.planes()?.splice(patch, &self.buffers)],
         };
         Ok(Encoded { parts })
     }
 
     /// Encodes `background` as it is; `own` are its pixels of the rectangle. The bytes are those of
-    /// [`Encoder::encode`]; a JPEG's were made for its other frames already, and are shared.
+    /// [`Encoder::encode`]; a JPEG's and an I420's were made for its other frames already, and are shared.
     ///
     /// # Errors
     /// As [`Encoder::encode`].
@@ -298,6 +336,7 @@ impl Encoder {
     ) -> Result<Encoded, EncodeError> {
         match format {
             Format::Jpeg { quality } => Ok(vec![background.jpeg(quality)?.file()].into()),
+            Format::I420 => Ok(vec![background.planes()?.planes()].into()),
             Format::Png | Format::Rgb => self.encode(background, own, format),
         }
     }

@@ -108,6 +108,47 @@ fn prepared_pieces_need_no_pixels_for_png_and_say_so_for_the_rest() {
     assert!(rgb.into_bytes() == expected);
 }
 
+/// A whole frame's planes, packed.
+fn naive_planes(size: Size, rgb: &[u8]) -> Vec<u8> {
+    let chroma = yuv::chroma_size(size);
+    let [mut y, mut cb, mut cr] =
+        [size, chroma, chroma].map(|plane| vec![0; (plane.width * plane.height) as usize]);
+    let mut planes = yuv::PlanesMut {
+        y: &mut y,
+        cb: &mut cb,
+        cr: &mut cr,
+        luma_stride: size.width as usize,
+        chroma_stride: chroma.width as usize,
+    };
+    yuv::convert(rgb, size, &mut planes);
+    [y, cb, cr].concat()
+}
+
+#[test]
+fn spliced_planes_are_those_of_the_whole_frame() {
+    let encoder = Encoder::new(4);
+    let even = Size {
+        width: 38,
+        height: 24,
+    };
+    for size in [SIZE, even] {
+        let frame = Arc::new(picture(size, 1));
+        for rect in rects() {
+            let patch = picture(rect.size(), 99);
+            let pixels = naive_paste(&frame, rect, patch.data());
+            let expected = naive_planes(size, &pixels);
+            let prepared = Arc::new(PreparedI420::prepare(&frame, rect));
+            assert!(prepared.memory_bytes() <= PreparedI420::memory_bytes_max(size, rect));
+            let bare = Background::from_planes(prepared);
+            assert!(bare.can_encode(Format::I420) && !bare.can_encode(Format::Rgb));
+            for background in [Background::new(Arc::clone(&frame), rect), bare] {
+                let encoded = encoder.encode(&background, patch.data(), Format::I420);
+                assert!(encoded.unwrap().into_bytes() == expected, "{size} {rect}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_unchanged_background_has_the_bytes_of_its_own_pixels_and_a_jpeg_shares_them() {
     let encoder = Encoder::new(4);
@@ -120,6 +161,7 @@ fn an_unchanged_background_has_the_bytes_of_its_own_pixels_and_a_jpeg_shares_the
         for format in [
             Format::Png,
             Format::Rgb,
+            Format::I420,
             Format::Jpeg { quality: 75 },
             Format::Jpeg { quality: 90 },
         ] {
@@ -130,12 +172,18 @@ fn an_unchanged_background_has_the_bytes_of_its_own_pixels_and_a_jpeg_shares_the
                 "{rect} {format:?}"
             );
         }
-        let format = Format::Jpeg { quality: 90 };
-        let file = || {
-            let image = encoder.encode_unchanged(&background, &own, format);
-            image.unwrap().into_bytes().as_ptr()
-        };
-        assert_eq!(file(), file(), "{rect}: the same memory");
+        let planes = PreparedI420::prepare(&frame, rect);
+        let planes = Background::from_planes(Arc::new(planes));
+        for (background, format) in [
+            (&background, Format::Jpeg { quality: 90 }),
+            (&planes, Format::I420),
+        ] {
+            let file = || {
+                let image = encoder.encode_unchanged(background, &own, format);
+                image.unwrap().into_bytes().as_ptr()
+            };
+            assert_eq!(file(), file(), "{rect} {format:?}: the same memory");
+        }
     }
 }
 

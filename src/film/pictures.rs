@@ -43,6 +43,7 @@ impl Pictures {
             Format::Png => "png",
             Format::Jpeg { .. } => "jpg",
             Format::Rgb => "rgb",
+            Format::I420 => "yuv",
         }
     }
 }
@@ -106,7 +107,7 @@ fn is_ours(name: &str) -> bool {
     let number = name
         .strip_prefix(PREFIX)
         .and_then(|rest| rest.split_once('.'))
-        .filter(|(_, ending)| matches!(*ending, "png" | "jpg" | "rgb"));
+        .filter(|(_, ending)| matches!(*ending, "png" | "jpg" | "rgb" | "yuv"));
     number.is_some_and(|(number, _)| {
         number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit())
     })

@@ -114,6 +114,12 @@ impl Frame {
         &self.data
     }
 
+    /// The pixels, RGB8, row by row.
+    #[must_use]
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.data
+    }
+
     /// The pixels, to be changed in place.
     #[must_use]
     pub fn data_mut(&mut self) -> &mut [u8] {

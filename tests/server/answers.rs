@@ -74,6 +74,20 @@ async fn frames_come_back_in_order_in_every_format_and_figures_add_up() {
         "{close} pixels"
     );
 
+    let planes = wire::CompositeBatchRequest {
+        output_format: wire::ImageFormat::I420.into(),
+        ..batch("red", 1)
+    };
+    let fourth = client.infer_batch_composite(planes).await.unwrap();
+    let planes = &fourth.into_inner().composited_frames[0];
+    let pixels = (SIZE.0 * SIZE.1) as usize;
+    assert_eq!(planes.len(), pixels * 3 / 2);
+    for (luma, pixel) in planes.iter().zip(frames[0].pixels()) {
+        let [r, g, b] = pixel.0.map(f64::from);
+        let expected = 16.0 + 219.0 / 255.0 * (0.2126 * r + 0.7152 * g + 0.0722 * b);
+        assert!((f64::from(*luma) - expected).abs() < 1.0);
+    }
+
     let request = wire::GetModelStatsRequest {
         model_id: "red".to_owned(),
     };
@@ -84,7 +98,7 @@ async fn frames_come_back_in_order_in_every_format_and_figures_add_up() {
     assert_eq!(model.num_frames, FRAMES as i32);
     assert_eq!(model.leases, 0);
     let figures = model.stats.unwrap();
-    assert_eq!(figures.usage_count, 7);
+    assert_eq!(figures.usage_count, 8);
     assert!(figures.total_inference_time_ms >= first.inference_time_ms);
     server.stop();
 }

@@ -73,6 +73,8 @@ enum PictureFormat {
     Jpeg,
     /// As it is
     Rgb,
+    /// Raw planes
+    I420,
 }
 
 impl PictureFormat {
@@ -81,6 +83,7 @@ impl PictureFormat {
             Self::Png => "PNG",
             Self::Jpeg => "JPEG",
             Self::Rgb => "RGB",
+            Self::I420 => "I420",
         }
     }
 }
@@ -91,6 +94,7 @@ impl From<PictureFormat> for Format {
             PictureFormat::Png => Self::Png,
             PictureFormat::Jpeg => Self::Jpeg { quality: 90 },
             PictureFormat::Rgb => Self::Rgb,
+            PictureFormat::I420 => Self::I420,
         }
     }
 }

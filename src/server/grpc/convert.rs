@@ -62,9 +62,10 @@ pub(in crate::server) fn format(format: i32, jpeg_quality: i32) -> Result<Format
         Ok(wire::ImageFormat::Unspecified | wire::ImageFormat::Png) => Ok(Format::Png),
         Ok(wire::ImageFormat::Jpeg) => Ok(Format::Jpeg { quality }),
         Ok(wire::ImageFormat::Rgb) => Ok(Format::Rgb),
+        Ok(wire::ImageFormat::I420) => Ok(Format::I420),
         Err(_) => Err(Failure::invalid(
             "output_format",
-            format!("{format} is no format: use PNG (1), JPEG (2) or RGB (3)"),
+            format!("{format} is no format: use PNG (1), JPEG (2), RGB (3) or I420 (4)"),
         )),
     }
 }

@@ -73,6 +73,7 @@ enum Picture {
     #[default]
     Jpeg,
     Rgb,
+    I420,
 }
 
 impl From<Start> for TalkStart {
@@ -85,6 +86,7 @@ impl From<Start> for TalkStart {
             Picture::Png => ImageFormat::Png,
             Picture::Jpeg => ImageFormat::Jpeg,
             Picture::Rgb => ImageFormat::Rgb,
+            Picture::I420 => ImageFormat::I420,
         };
         Self {
             model_id: start.model_id,
@@ -359,6 +361,11 @@ mod tests {
         assert_eq!(start.output_format(), ImageFormat::Jpeg);
         assert_eq!(start.sample_format(), SampleFormat::F32le);
         assert_eq!(start.lookahead, Some(3));
+        let planes = r#"{"type":"start","output_format":"i420"}"#;
+        let Ok(Text::Start(planes)) = serde_json::from_str(planes) else {
+            panic!("not read")
+        };
+        assert_eq!(TalkStart::from(planes).output_format(), ImageFormat::I420);
         for wrong in [
             r#"{"type":"start","model":"bob"}"#,
             r#"{"type":"begin"}"#,
