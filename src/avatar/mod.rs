@@ -13,6 +13,7 @@ pub mod backgrounds;
 mod cache;
 pub mod crop_rects;
 mod inspect;
+pub mod landmarks;
 mod prepare;
 pub mod sequence;
 mod sources;
