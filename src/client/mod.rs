@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 pub use batch::{BatchOrder, BatchReply};
 pub use error::{ClientError, Refusal};
 pub use reports::{Capacity, LoadReport, ModelFigures, ModelReport, ServerReport, Stats};
-pub use talk::{Talk, TalkEvent, TalkFrame, TalkInput, TalkOrder, TalkSummary};
+pub use talk::{SpeechPosition, Talk, TalkEvent, TalkFrame, TalkInput, TalkOrder, TalkSummary};
 
 use crate::wire::lip_sync_client::LipSyncClient;
 use crate::wire::multi_tenant_lip_sync_client::MultiTenantLipSyncClient;

@@ -65,7 +65,14 @@ pub enum TalkEvent {
         frames: u64,
     },
     /// An interrupt took effect.
-    Interrupted,
+    Interrupted {
+        /// The utterance that was cut, counted from 0.
+        utterance: u64,
+        /// Its frames up to the last one that was shown.
+        frames: u64,
+        /// The same as time of its audio.
+        shown: Duration,
+    },
     /// The last message.
     Summary(TalkSummary),
 }
@@ -77,10 +84,19 @@ pub struct TalkFrame {
     pub index: u64,
     /// The background it is painted on.
     pub background: usize,
-    /// Whether the network made its mouth; otherwise it is the background as it is.
-    pub speech: bool,
+    /// Where it stands in the speech, if the network made its mouth; otherwise it is the background as it is.
+    pub speech: Option<SpeechPosition>,
     /// The encoded picture.
     pub image: Bytes,
+}
+
+/// Which frame of the speech one is. It goes with `frame / fps` to `(frame + 1) / fps` seconds of the utterance's audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpeechPosition {
+    /// Which utterance of the stream, from 0.
+    pub utterance: u64,
+    /// Which frame of it, from 0; frames that were left out count.
+    pub frame: u64,
 }
 
 /// What a stream came to.
@@ -184,13 +200,20 @@ impl From<Response> for TalkEvent {
             Response::Frame(frame) => Self::Frame(TalkFrame {
                 index: u64::try_from(frame.frame_idx).unwrap_or(0),
                 background: usize::try_from(frame.background_index).unwrap_or(0),
-                speech: frame.kind() == wire::talk_frame::Kind::Speech,
+                speech: (frame.kind() == wire::talk_frame::Kind::Speech).then(|| SpeechPosition {
+                    utterance: u64::try_from(frame.utterance).unwrap_or(0),
+                    frame: u64::try_from(frame.utterance_frame).unwrap_or(0),
+                }),
                 image: frame.image,
             }),
             Response::UtteranceEnd(end) => Self::UtteranceEnd {
                 frames: u64::try_from(end.frames).unwrap_or(0),
             },
-            Response::Interrupted(_) => Self::Interrupted,
+            Response::Interrupted(cut) => Self::Interrupted {
+                utterance: u64::try_from(cut.utterance).unwrap_or(0),
+                frames: u64::try_from(cut.frames).unwrap_or(0),
+                shown: milliseconds(cut.shown_ms),
+            },
             Response::Summary(summary) => Self::Summary(summary.into()),
         }
     }

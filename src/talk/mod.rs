@@ -101,7 +101,7 @@ pub enum Event {
     /// All frames of an utterance have been sent.
     UtteranceEnd(Progress),
     /// Nothing of this utterance or an earlier one follows.
-    Interrupted(Progress),
+    Interrupted(Cut),
     /// The stream is over.
     Summary(Summary),
 }
@@ -113,6 +113,15 @@ pub struct Progress {
     pub utterance: u64,
     /// Its frames; with those that were left out in real time.
     pub frames: u64,
+}
+
+/// How much of an utterance was shown when an interrupt cut it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The utterance, and its frames up to the last one that was sent.
+    pub shown: Progress,
+    /// The same as time of the utterance's audio.
+    pub time: Duration,
 }
 
 /// One frame of a stream.

@@ -8,7 +8,7 @@ use super::actor::{About, Actor, Note};
 use super::making::Picture;
 use super::pace::{Clock, Pace, Place};
 use super::stage::{Cue, Planned, Stage};
-use super::{Event, Frame, Kind, Progress, Summary};
+use super::{Cut, Event, Frame, Kind, Progress, Summary};
 use crate::engine::InferenceError;
 use crate::pipeline::render::RenderFault;
 use crate::pipeline::{RenderError, RenderedFrame};
@@ -159,7 +159,10 @@ impl Show {
     /// Tells that all speech was dropped; `utterance` is the next.
     pub(super) fn interrupted(&mut self, utterance: u64, now: Instant) {
         self.quiet_since = now;
-        self.marks.push_back(Event::Interrupted(self.shown));
+        self.marks.push_back(Event::Interrupted(Cut {
+            shown: self.shown,
+            time: self.clock.offset(self.shown.frames),
+        }));
         self.shown = Progress {
             utterance,
             frames: 0,

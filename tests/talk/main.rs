@@ -121,7 +121,12 @@ async fn in_real_time_silence_is_filled_and_an_interrupt_silences_at_once() {
     let mut on_the_way = 0;
     let cut = loop {
         match talk.next().await.unwrap().unwrap() {
-            Told::Frame(_) => on_the_way += 1,
+            Told::Frame(frame) => {
+                on_the_way += 1;
+                if frame.kind() == Kind::Speech {
+                    last = frame;
+                }
+            }
             Told::Interrupted(cut) => break cut,
             other => panic!("{other:?}"),
         }
@@ -129,6 +134,8 @@ async fn in_real_time_silence_is_filled_and_an_interrupt_silences_at_once() {
     // What had left before the interrupt came in; 20 s of speech were to come.
     assert!(on_the_way < 50, "{on_the_way}");
     assert_eq!(cut.utterance, 0);
+    assert_eq!(cut.frames, last.utterance_frame + 1, "what was shown");
+    assert!((cut.shown_ms - 40.0 * cut.frames as f64).abs() < 1e-6);
     for _ in 0..10 {
         assert_eq!(talk.frame().await.kind(), Kind::Idle);
     }

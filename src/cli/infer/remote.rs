@@ -186,7 +186,7 @@ where
     let mut frames = 0;
     while let Some(event) = explained(talk.next().await)? {
         match event {
-            TalkEvent::Frame(frame) if frame.speech => {
+            TalkEvent::Frame(frame) if frame.speech.is_some() => {
                 let expected = start_frame + frames;
                 ensure!(
                     frame.index == expected,
@@ -214,7 +214,7 @@ where
             TalkEvent::Started { .. }
             | TalkEvent::Frame(_)
             | TalkEvent::UtteranceEnd { .. }
-            | TalkEvent::Interrupted => {}
+            | TalkEvent::Interrupted { .. } => {}
         }
     }
     anyhow::bail!("the server ended the stream after {frames} frames, before the speech was over")

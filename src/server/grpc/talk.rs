@@ -328,9 +328,10 @@ fn response(event: Event) -> TalkResponse {
             utterance: progress.utterance as i64,
             frames: progress.frames as i64,
         }),
-        Event::Interrupted(progress) => Message::Interrupted(wire::Interrupted {
-            utterance: progress.utterance as i64,
-            frames: progress.frames as i64,
+        Event::Interrupted(cut) => Message::Interrupted(wire::Interrupted {
+            utterance: cut.shown.utterance as i64,
+            frames: cut.shown.frames as i64,
+            shown_ms: milliseconds(cut.time),
         }),
         Event::Summary(summary) => Message::Summary(wire::TalkSummary {
             speech_frames: summary.speech_frames as i64,

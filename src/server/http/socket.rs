@@ -119,6 +119,7 @@ enum Told<'a> {
     Interrupted {
         utterance: u64,
         frames: u64,
+        shown_ms: f64,
     },
     Summary {
         speech_frames: u64,
@@ -298,9 +299,10 @@ fn message(event: Event) -> Message {
             utterance: progress.utterance,
             frames: progress.frames,
         },
-        Event::Interrupted(progress) => Told::Interrupted {
-            utterance: progress.utterance,
-            frames: progress.frames,
+        Event::Interrupted(cut) => Told::Interrupted {
+            utterance: cut.shown.utterance,
+            frames: cut.shown.frames,
+            shown_ms: milliseconds(cut.time),
         },
         Event::Summary(summary) => Told::Summary {
             speech_frames: summary.speech_frames,

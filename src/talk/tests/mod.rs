@@ -94,9 +94,12 @@ async fn an_interrupt_is_one_frame_away() {
             before.len()
         );
         let sent = 10 + before.len() as u64;
-        let cut = Progress {
-            utterance: 0,
-            frames: sent,
+        let cut = Cut {
+            shown: Progress {
+                utterance: 0,
+                frames: sent,
+            },
+            time: Duration::from_millis(40 * sent),
         };
         assert!(
             matches!(event, Event::Interrupted(p) if p == cut),
