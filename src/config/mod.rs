@@ -5,6 +5,7 @@
 //!
 //! Sizes are bytes (the file's MB and GB are powers of 1024), times are [`Duration`]s, and "off" (0 in the file) is `None`.
 
+pub mod add_model;
 mod choice;
 mod error;
 mod keys;

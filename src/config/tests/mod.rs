@@ -1,5 +1,6 @@
 //! What the file means, and what is said when it is wrong.
 
+mod add_model;
 mod broken;
 mod documented;
 
