@@ -45,7 +45,6 @@ pub mod cli;
 
 pub mod demo;
 
-#[allow(dead_code, reason = "the command that uses it comes next")]
 pub mod import;
 
 pub mod telemetry;

@@ -302,7 +302,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, BackgroundError> {
     Ok(found.into_values().collect())
 }
 
-fn number(path: &Path) -> Option<usize> {
+/// The frame that a picture shows by its name: `frame_0007.png`, `7.jpg`.
+pub(crate) fn number(path: &Path) -> Option<usize> {
     let ending = path.extension()?.to_str()?.to_ascii_lowercase();
     if !matches!(ending.as_str(), "png" | "jpg" | "jpeg") {
         return None;

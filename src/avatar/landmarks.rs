@@ -49,7 +49,7 @@ pub enum LandmarksError {
         line: usize,
     },
     /// There are too few lines for the points that are needed.
-    #[error("landmarks {} hold {found} points, expected 110", path.display())]
+    #[error("landmarks {} hold {found} of 110 points", path.display())]
     Points {
         /// The file.
         path: PathBuf,
@@ -257,6 +257,6 @@ mod tests {
         let error = rect_of("1 2\n3 4\n", Path::new("7.lms"))
             .unwrap_err()
             .to_string();
-        assert!(error.contains("hold 2 points, expected 110"), "{error}");
+        assert!(error.contains("hold 2 of 110 points"), "{error}");
     }
 }

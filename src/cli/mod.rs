@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod connect;
 mod demo;
+mod import;
 mod infer;
 mod latency;
 mod models;
@@ -66,6 +67,8 @@ pub(crate) struct Global {
 enum Command {
     /// Write the demo avatars, and serve them or render a film
     Demo(demo::Args),
+    /// Make an avatar of what a training leaves, and add it to the configuration
+    Import(import::Args),
     /// Serve the configured models over gRPC
     Serve(serve::Args),
     /// Say which models a server has; load and unload them
@@ -99,6 +102,7 @@ fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
     };
     match &cli.command {
         Command::Demo(args) => demo::run(&cli.global, args, output),
+        Command::Import(args) => import::run(&cli.global, args, output),
         Command::Serve(args) => serve::run(&cli.global, args, output),
         Command::Models(args) => models::run(&cli.global, args, output),
         Command::Stats(args) => stats::run(&cli.global, args, output),

@@ -13,8 +13,10 @@ mod settings;
 
 mod write;
 
+use crate::audio::{AudioError, AudioReader, PcmFormat};
 pub use draw::{Artist, FRAMES, Mouth, SIZE, Who};
 pub use settings::{Origin, SettingsError, config, config_text};
+
 pub use write::{Files, Outcome, WriteError, write_avatar, write_avatars};
 
 /// The bundled speech sample: 9 s of English by espeak-ng, two sentences and a pause; FLAC, 16 kHz mono.
@@ -25,10 +27,41 @@ pub fn speech_sample() -> &'static [u8] {
     include_bytes!("assets/speech.flac")
 }
 
+/// The first `seconds` of the sample, as a WAV file.
+///
+/// # Errors
+/// Never, as long as the sample is a FLAC file.
+pub fn speech_sample_start(seconds: u32) -> Result<Vec<u8>, AudioError> {
+    let mut reader = AudioReader::from_bytes("speech.flac", speech_sample())?;
+    let PcmFormat { rate_hz, channels } = reader.format();
+    let samples = (seconds * rate_hz) as usize * channels;
+    let mut data = Vec::with_capacity(2 * samples);
+    while data.len() < 2 * samples
+        && let Some(chunk) = reader.next_chunk()?
+    {
+        let left = samples - data.len() / 2;
+        let whole = |sample: &f32| ((sample * 32768.0).round() as i16).to_le_bytes();
+        data.extend(chunk.iter().take(left).flat_map(whole));
+    }
+    let frame = 2 * channels as u32;
+    let mut wav = Vec::with_capacity(44 + data.len());
+    wav.extend(b"RIFF");
+    wav.extend((36 + data.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0");
+    wav.extend((channels as u16).to_le_bytes());
+    wav.extend(rate_hz.to_le_bytes());
+    wav.extend((rate_hz * frame).to_le_bytes());
+    wav.extend((frame as u16).to_le_bytes());
+    wav.extend(b"\x10\0data");
+    wav.extend((data.len() as u32).to_le_bytes());
+    wav.extend(data);
+    Ok(wav)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{AudioReader, PcmFormat, SPEECH_RATE_HZ};
+    use crate::audio::SPEECH_RATE_HZ;
 
     #[test]
     fn the_speech_sample_is_speech_with_a_pause_in_it() {
@@ -57,5 +90,21 @@ mod tests {
             inner.iter().filter(|silent| !**silent).count() > 200,
             "mostly silence"
         );
+    }
+    #[test]
+    fn the_samples_start_is_a_wav_of_its_first_samples() {
+        let all = |mut reader: AudioReader| {
+            let mut samples = Vec::new();
+            while let Some(chunk) = reader.next_chunk().unwrap() {
+                samples.extend_from_slice(chunk);
+            }
+            samples
+        };
+        let whole = all(AudioReader::from_bytes("speech.flac", speech_sample()).unwrap());
+        let start = speech_sample_start(2).unwrap();
+        let start = all(AudioReader::from_bytes("speech.wav", start).unwrap());
+        assert_eq!(start.len(), 2 * SPEECH_RATE_HZ as usize);
+        let worst = start.iter().zip(&whole).map(|(a, b)| (a - b).abs());
+        assert!(worst.fold(0.0, f32::max) < 1e-4);
     }
 }

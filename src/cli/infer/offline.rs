@@ -52,6 +52,8 @@ pub(crate) enum Speech {
     File(PathBuf),
     /// The bundled sample.
     Sample,
+    /// Its first seconds.
+    SampleStart { seconds: u32 },
 }
 
 impl Speech {
@@ -75,6 +77,10 @@ impl Speech {
             Self::Sample => Ok(AudioReader::from_bytes(
                 "the bundled sample",
                 demo::speech_sample(),
+            )?),
+            Self::SampleStart { seconds } => Ok(AudioReader::from_bytes(
+                "the bundled sample.wav",
+                demo::speech_sample_start(*seconds)?,
             )?),
         }
     }

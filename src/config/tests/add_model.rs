@@ -90,7 +90,7 @@ fn other_forms_of_the_section_are_added_to_as_well() {
         format!("\"models\":  # all of them\n  {BOB}"),
         "models: {bob: {model_path: b.onnx, background_dir: b, crop_rects_path: b.json}}\n".to_owned(),
         "{\"models\": {\"bob\": {\"model_path\": \"b\", \"background_dir\": \"b\", \"crop_rects_path\": \"b\"}}}".to_owned(),
-        format!("models: &all\n  bob: &bob\n    model_path: b.onnx\n    background_dir: b\n    crop_rects_path: b.json\n  eva: *bob\n"),
+        "models: &all\n  bob: &bob\n    model_path: b.onnx\n    background_dir: b\n    crop_rects_path: b.json\n  eva: *bob\n".to_owned(),
         format!("---\nserver:\n  port: 1\nmodels:\n  {BOB}...\n"),
         format!("\u{feff}models:\n  {BOB}"),
     ] {

@@ -92,6 +92,7 @@ impl GraphBuilder {
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
                 .collect(),
+            ..TensorProto::default()
         });
     }
 

@@ -142,6 +142,12 @@ pub struct TensorProto {
     /// The numbers, little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+    /// Where they are if they are in another file: `location`, `offset`, `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    /// 1 if they are in another file.
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
 }
 
 /// A tensor that the graph takes or gives.

@@ -44,3 +44,37 @@ fn generator(weights: &Weights, has_five_levels: bool) -> Option<(&'static str, 
     };
     Some((family, ONLY_AVE))
 }
+
+/// Which network takes inputs of such shapes, without the batch, that `role` does not.
+pub(crate) fn family_of_inputs(
+    role: Role,
+    takes: impl Fn(&[i64]) -> bool,
+) -> Option<(&'static str, &'static str)> {
+    let picture = [320_i64, 160]
+        .into_iter()
+        .find(|&side| takes(&[6, side, side]));
+    match role {
+        Role::AudioEncoder if picture.is_some() => Some((
+            "a generator",
+            "it belongs to --checkpoint; --audio-encoder takes audio_encoder.onnx or audio_visual_encoder.pth",
+        )),
+        Role::AudioEncoder => None,
+        Role::Generator if takes(&[1, 80, 16]) => Some((
+            "the audio encoder",
+            "it belongs to --audio-encoder; --checkpoint takes the generator",
+        )),
+        Role::Generator => {
+            let wenet = takes(&[256, 16, 32]) || takes(&[128, 16, 32]);
+            let hubert = takes(&[32, 32, 32]) || takes(&[16, 32, 32]);
+            let family = match picture? {
+                160 if wenet => "a generator for 160 pixels and wenet audio",
+                160 if hubert => "a generator for 160 pixels and hubert audio",
+                160 => "a generator for 160 pixels",
+                _ if wenet => "a generator for wenet audio",
+                _ if hubert => "a generator for hubert audio",
+                _ => return None,
+            };
+            Some((family, ONLY_AVE))
+        }
+    }
+}

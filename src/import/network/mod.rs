@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use super::checkpoint::{Checkpoint, CheckpointError, Weights};
 use blueprint::Blueprint;
 pub(crate) use blueprint::Mismatch;
+pub(crate) use family::family_of_inputs;
 
 /// Parameters of a network at most; the generator has 12 million.
 const PARAMETERS_MAX: u64 = 128_000_000;
