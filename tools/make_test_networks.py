@@ -53,7 +53,37 @@ def weights(seed=1):
     }
 
 
-def generator(path, n="N", visual="input", side=320, element=TensorProto.FLOAT, nan=False):
+def loudness_weights():
+    """A mouth that is as bright as the sound of its own frame is loud, whatever the background.
+
+    Window t holds features t-8 to t+7, two channels each, so its own are channels 16 and 17.
+    """
+    values = {name: np.zeros_like(value) for name, value in weights().items()}
+    values["wa"][:, 16:18] = 12 / 2
+    values["bv"][:] = -6
+    values["scales"] = np.array([1, 1, 20, 20], np.float32)
+    return values
+
+
+def loudness_encoder(path):
+    """The mean of the mel bands at the time of the window's frame: its 16 columns begin 40 ms before."""
+    kernel = np.zeros((1, 1, 80, 16), np.float32)
+    kernel[..., 4:6] = 1 / 160
+    save(
+        path,
+        [
+            helper.make_node("Conv", ["mel", "k"], ["m"], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1]),
+            helper.make_node("Flatten", ["m"], ["f"], axis=1),
+            helper.make_node("Gemm", ["f", "w", "b"], ["g"]),
+            helper.make_node("Sigmoid", ["g"], ["emb"]),
+        ],
+        [("mel", TensorProto.FLOAT, ["N", 1, 80, 16])],
+        [("emb", TensorProto.FLOAT, ["N", 512])],
+        {"k": kernel, "w": np.full((1, 512), 2, np.float32), "b": np.full(512, 3, np.float32)},
+    )
+
+
+def generator(path, n="N", visual="input", side=320, element=TensorProto.FLOAT, nan=False, values=None):
     nodes = []
     source = visual
     if element != TensorProto.FLOAT:
@@ -74,7 +104,7 @@ def generator(path, n="N", visual="input", side=320, element=TensorProto.FLOAT, 
         helper.make_node("Add", ["v", "u"], ["s"]),
         helper.make_node("Sigmoid", ["s"], ["p" if nan else "output"]),
     ]
-    values = weights()
+    values = values or weights()
     values["scales"] = np.array([1, 1, side / 16, side / 16], np.float32)
     if nan:
         values["minus"] = np.array(-1, np.float32)
@@ -197,6 +227,8 @@ def main():
     generator(OUT / "generator_wrong_type.onnx", element=TensorProto.UINT8)
     generator(OUT / "generator_nan.onnx", nan=True)
     encoder(OUT / "audio_encoder.onnx")
+    generator(OUT / "generator_loudness.onnx", values=loudness_weights())
+    loudness_encoder(OUT / "audio_encoder_loudness.onnx")
     probe(PROBE)
     expected(OUT / "expected.json")
 

@@ -1,0 +1,1 @@
+"""Stubs made by generate.py from proto/lipsync.proto."""
