@@ -202,6 +202,11 @@ class Avatar:
         return cut
 
     @property
+    def utterance(self) -> int:
+        """The number of the utterance at hand."""
+        return self._number
+
+    @property
     def is_connected(self) -> bool:
         """Whether the server is there."""
         return self._pairing is not None
