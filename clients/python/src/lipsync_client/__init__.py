@@ -1,7 +1,7 @@
 """Client for lipsync, the server of talking avatars."""
 
 from .aio import AsyncClient, TalkSession
-from .avatar import Avatar, AvatarOptions, Back, Cut, Lost, Picture, Spoken, Voice
+from .avatar import Avatar, AvatarOptions, Back, Cut, Lost, Output, Picture, Spoken, Voice
 from .client import Client, SyncTalkSession
 from .errors import (
     AuthError,
@@ -57,6 +57,7 @@ __all__ = [
     "Model",
     "ModelStats",
     "NotFoundError",
+    "Output",
     "Picture",
     "Retries",
     "ServerError",

@@ -64,7 +64,7 @@ class AvatarOptions:
     #: Seconds without any picture after which the server counts as gone.
     patience: float = 5.0
     #: The pauses between attempts to reach a server that is gone.
-    retries: Retries = field(default_factory=lambda: Retries(longest=10.0))
+    retries: Retries = field(default_factory=lambda: Retries(longest=3.0))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "format", Format(self.format))
@@ -113,6 +113,8 @@ class Avatar:
         self._number = 0
         self._open = False
         self._alone = True
+        #: Interrupts so far.
+        self._epoch = 0
         self._back: tuple[TalkSession, Pairing] | None = None
         self._next_frame = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -152,12 +154,15 @@ class Avatar:
     # Sound in.
 
     async def push(self, pcm: bytes) -> None:
-        """Takes sound of the utterance at hand. Waits while too much of it waits to be sent."""
+        """Takes sound of the utterance at hand. Waits while too much of it waits to be sent; an interrupt drops it."""
         if not pcm:
             return
+        epoch = self._epoch
         while self._unsent_bytes > self.options.unsent_max * self._bytes_per_second and not self._closed:
             self._room.clear()
             await self._room.wait()
+            if self._epoch != epoch:
+                return
         self._open = True
         if self._alone or self._pairing is None:
             self._give([Voice(pcm, self._number)])
@@ -185,6 +190,7 @@ class Avatar:
         self._pictures = 0
         self._unsent.clear()
         self._unsent_bytes = 0
+        self._epoch += 1
         self._room.set()
         cut = None
         if self._pairing is not None and not self._alone:

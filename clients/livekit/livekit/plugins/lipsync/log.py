@@ -1,0 +1,5 @@
+"""The plug-in's logger."""
+
+import logging
+
+logger = logging.getLogger("livekit.plugins.lipsync")
