@@ -361,3 +361,74 @@ fn a_network_in_onnx_is_taken_as_it_is_and_other_families_are_named() {
             == std::fs::read(network).unwrap()
     );
 }
+
+/// A package as the original's successors make it: a film, flat rects, a network in ONNX.
+fn package(film: &str) -> Tree {
+    let tree = Tree::new();
+    let folder = tree.dataset();
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(folder.join("checkpoint")).unwrap();
+    std::fs::copy(
+        golden("films").join(film),
+        folder.join("full_body_video.mp4"),
+    )
+    .unwrap();
+    let info = r#"{"package_type": "mp4_video_package", "videos": {"full_body_img": {"video_file": "full_body_video.mp4", "frame_count": 12, "fps": 25}}, "onnx": {"file": "checkpoint/model_best.onnx", "opset": 17, "asr_mode": "ave"}}"#;
+    std::fs::write(folder.join("package_info.json"), info).unwrap();
+    // The last rect leaves the picture, which has 98x66 pixels.
+    let mut rects = vec![[10, 5, 60, 55]; 12];
+    rects[11] = [40, 20, 90, 70];
+    std::fs::write(
+        folder.join("crop_rects.json"),
+        serde_json::to_string(&rects).unwrap(),
+    )
+    .unwrap();
+    std::fs::copy(
+        golden("networks/generator.onnx"),
+        folder.join("checkpoint/model_best.onnx"),
+    )
+    .unwrap();
+    std::fs::copy(
+        golden("networks/audio_encoder.onnx"),
+        folder.join("audio_encoder.onnx"),
+    )
+    .unwrap();
+    tree
+}
+
+#[test]
+fn a_package_with_a_film_is_imported_by_its_folder_alone() {
+    let tree = package("high.mp4");
+    let document = document(&tree.import_with(&[]));
+    assert_eq!(
+        (document["frames"].as_u64(), document["width"].as_u64()),
+        (Some(12), Some(98))
+    );
+    let notes = document["notes"].to_string();
+    assert!(notes.contains("1 crop rects left the picture"), "{notes}");
+    let rects = std::fs::read_to_string(tree.avatar().join("crop_rects.json")).unwrap();
+    assert!(rects.ends_with("[40,20,90,66]]"), "{rects}");
+    let frames = names(&tree.avatar().join("frames"));
+    assert_eq!((frames.len(), frames[11].as_str()), (12, "frame_0011.png"));
+    assert!(
+        document["preview"]["frames"].as_u64().unwrap() >= 45,
+        "{document}"
+    );
+}
+
+#[test]
+fn a_film_of_another_codec_says_how_to_make_pictures_of_it() {
+    let tree = package("mpeg4.mp4");
+    let text = refusal(&tree, &tree.import_with(&[]));
+    assert!(
+        text.contains("its pictures are MPEG-4 Part 2, not H.264"),
+        "{text}"
+    );
+    assert!(
+        text.contains("ffmpeg -i ") && text.contains("-start_number 0"),
+        "{text}"
+    );
+    // With --film the pictures come from another.
+    let film = golden("films/baseline.mp4");
+    document(&tree.import_with(&["--film", film.to_str().unwrap(), "--no-preview"]));
+}

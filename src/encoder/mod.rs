@@ -16,6 +16,7 @@ mod tests;
 pub(crate) mod yuv;
 
 pub use i420::PreparedI420;
+pub(crate) use png::encode_whole as encode_png;
 pub use png::{Effort, PreparedError, PreparedPng};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

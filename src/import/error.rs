@@ -115,6 +115,13 @@ impl ImportError {
             Self::NoNetwork { option, .. } => {
                 return Some(format!("name it: {option} FILE (.pth or .onnx)"));
             }
+            Self::Film { path, .. } => {
+                let pictures = path.with_file_name("full_body_img");
+                let (film, pictures) = (path.display(), pictures.display());
+                return Some(format!(
+                    "make pictures of it: mkdir -p \"{pictures}\" && ffmpeg -i \"{film}\" -start_number 0 \"{pictures}/%d.png\""
+                ));
+            }
             Self::Exists { .. } => "choose another --name, or replace it with --force",
             Self::Outside { .. } => {
                 "the reference cuts rects at the right and the bottom only; crop the frames, or leave those out"

@@ -9,6 +9,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod dataset;
 mod error;
+mod film;
 mod manifest;
 pub(crate) mod network;
 mod onnx;
@@ -204,12 +205,7 @@ fn fill(
             workshop.link(&pictures[..used], request.copy, on_step)?;
             pictures.len()
         }
-        Pictures::Film(film) => {
-            return Err(ImportError::Film {
-                path: film.clone(),
-                reason: "films are not read yet".to_owned(),
-            });
-        }
+        Pictures::Film(film) => film::extract(workshop, film, rects.len(), on_step)?,
     };
     let frames = pictures.min(rects.len());
     if pictures != rects.len() {

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::encoder;
+use crate::frame::Frame;
+
 use super::manifest::{FILE, Manifest};
 use super::{Files, ImportError, Step};
 
@@ -70,6 +73,18 @@ impl Workshop {
     /// The place of a background.
     pub(super) fn frame(&self, index: usize, ending: &str) -> PathBuf {
         self.files.frames.join(format!("frame_{index:04}.{ending}"))
+    }
+
+    /// Writes a background, lossless, unless it is there already.
+    pub(super) fn write_frame(&self, index: usize, frame: &Frame) -> Result<(), ImportError> {
+        let path = self.frame(index, "png");
+        if path.exists() {
+            return Ok(());
+        }
+        let mut file = Vec::new();
+        encoder::encode_png(frame.data(), frame.size(), &mut file)
+            .map_err(|error| ImportError::write(&path)(std::io::Error::other(error)))?;
+        self.write(&path, &file)
     }
 
     /// Puts pictures into the frames' folder: as links where the file system allows, so that they take no room.

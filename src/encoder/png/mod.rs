@@ -42,4 +42,4 @@ pub use prepare::Effort;
 pub use prepared::{PreparedError, PreparedPng};
 
 pub(super) use splice::splice;
-pub(super) use whole::encode as encode_whole;
+pub(crate) use whole::encode as encode_whole;

@@ -4,11 +4,7 @@ use super::super::EncodeError;
 use crate::frame::Size;
 
 /// Encodes packed RGB8 pixels onto the end of `out`.
-pub(in crate::encoder) fn encode(
-    rgb: &[u8],
-    size: Size,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+pub(crate) fn encode(rgb: &[u8], size: Size, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let mut encoder = png::Encoder::new(out, size.width, size.height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::Fast);
