@@ -13,7 +13,7 @@ pub(super) struct Colours {
     is_full_range: bool,
 }
 
-/// What is taken where a film does not say, as OpenCV does, with which the reference reads films.
+/// What is taken where a film does not say, as `OpenCV` does, with which the reference reads films.
 const BT601: Colours = Colours {
     kr: 0.299,
     kb: 0.114,
@@ -58,7 +58,7 @@ pub(super) struct Planes<'a> {
     pub(super) strides: (usize, usize, usize),
 }
 
-/// The picture as RGB; each sample of chroma counts for its four pixels, as OpenCV has it. `None` without a size.
+/// The picture as RGB; each sample of chroma counts for its four pixels, as `OpenCV` has it. `None` without a size.
 pub(super) fn to_rgb(
     planes: &Planes<'_>,
     width: usize,
