@@ -174,7 +174,7 @@ fn capacity(mut s: Section<'_, '_>, base: &Path) -> Capacity {
             "raw_cache_frames",
             100,
             1..=1_000_000,
-            "backgrounds kept as pixels per avatar (3.1 MB each at 1280x720): all formats but PNG need them, and PNG until they are prepared",
+            "backgrounds kept as pixels per avatar (3.1 MB each at 1280x720): all formats but PNG need them, and PNG until they are prepared. I420 keeps planes instead, half as large, within the same bytes",
         ) as usize,
         prepare_threads: s
             .optional_integer(
