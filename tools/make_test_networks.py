@@ -3,7 +3,9 @@
 
 Needs the `onnx` package; run it from the repository's root. The files are committed: this is how they came to be.
 With `--unet`, which needs torch and onnxruntime too, it makes the U-Net of tools/make_full_size_network.py with 2 to 32
-channels, and the same in INT8.
+channels, and the same in INT8. With `--legacy`, which needs torch, it makes that U-Net with the reference's padding of
+each level up to its skip's size, as torch's legacy exporter writes it with a dynamic batch: chains of integers that
+compute the padding from the tensors' shapes.
 
 The valid generator is `output = sigmoid(conv3x3(input) + upsample(conv1x1(audio)))`, so that a wrong channel order,
 batch order or input shows in every pixel. The others are the same with one thing wrong.
@@ -122,22 +124,106 @@ def generator(path, n="N", visual="input", side=320, element=TensorProto.FLOAT, 
     )
 
 
-def encoder(path, n="N"):
-    rng = np.random.default_rng(2)
+def foreign(path):
+    """The valid generator under other names, its inputs in another order, with one of its own names for a tensor inside."""
+    nodes = [
+        helper.make_node("Conv", ["image", "wv", "bv"], ["output"], pads=[1, 1, 1, 1], strides=[1, 1], dilations=[1, 1]),
+        helper.make_node("Conv", ["input", "wa"], ["a"], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1]),
+        helper.make_node(
+            "Resize",
+            ["a", "", "scales"],
+            ["u"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        helper.make_node("Add", ["output", "u"], ["s"]),
+        helper.make_node("Sigmoid", ["s"], ["prediction"]),
+    ]
+    save(
+        path,
+        nodes,
+        [("input", TensorProto.FLOAT, ["N", 32, 16, 16]), ("image", TensorProto.FLOAT, ["N", 6, 320, 320])],
+        [("prediction", TensorProto.FLOAT, ["N", 3, 320, 320])],
+        weights(),
+    )
+
+
+def halves(path):
+    """The valid generator with 16-bit floats at its edges, under the usual names."""
+    nodes = [
+        helper.make_node("Cast", ["input"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["audio"], ["y"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["x", "wv", "bv"], ["v"], pads=[1, 1, 1, 1], strides=[1, 1], dilations=[1, 1]),
+        helper.make_node("Conv", ["y", "wa"], ["a"], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1]),
+        helper.make_node(
+            "Resize",
+            ["a", "", "scales"],
+            ["u"],
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        helper.make_node("Add", ["v", "u"], ["s"]),
+        helper.make_node("Sigmoid", ["s"], ["p"]),
+        helper.make_node("Cast", ["p"], ["output"], to=TensorProto.FLOAT16),
+    ]
+    save(
+        path,
+        nodes,
+        [("input", TensorProto.FLOAT16, ["N", 6, 320, 320]), ("audio", TensorProto.FLOAT16, ["N", 32, 16, 16])],
+        [("output", TensorProto.FLOAT16, ["N", 3, 320, 320])],
+        weights(),
+    )
+
+
+def external(path):
+    """The valid generator with its weights in a file beside it."""
+    model = onnx.load(OUT / "generator.onnx")
+    onnx.save(model, path, save_as_external_data=True, location=path.name + ".data", size_threshold=0)
+    print(f"{path} {path.stat().st_size} bytes")
+
+
+def relative(path, visual, audio):
+    """A network of the family with other shapes: nothing but its ports matters."""
     save(
         path,
         [
-            helper.make_node("AveragePool", ["mel"], ["p"], kernel_shape=[20, 8], strides=[20, 8]),
+            helper.make_node("GlobalAveragePool", ["audio"], ["a"]),
+            helper.make_node("ReduceMean", ["a"], ["m"], axes=[1], keepdims=1),
+            helper.make_node("Conv", ["input", "w"], ["v"], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1]),
+            helper.make_node("Add", ["v", "m"], ["output"]),
+        ],
+        [("input", TensorProto.FLOAT, ["N", *visual]), ("audio", TensorProto.FLOAT, ["N", *audio])],
+        [("output", TensorProto.FLOAT, ["N", 3, *visual[1:]])],
+        {"w": np.ones((3, 6, 1, 1), np.float32)},
+    )
+
+
+def encoder(path, n="N", names=("mel", "emb"), tail=()):
+    rng = np.random.default_rng(2)
+    mel, emb = names
+    ending = [helper.make_node("Tanh", ["g"], [emb])]
+    if tail:
+        ending = [
+            helper.make_node("Tanh", ["g"], ["t"]),
+            helper.make_node("Unsqueeze", ["t", "axes"], [emb]),
+        ]
+    save(
+        path,
+        [
+            helper.make_node("AveragePool", [mel], ["p"], kernel_shape=[20, 8], strides=[20, 8]),
             helper.make_node("Flatten", ["p"], ["f"], axis=1),
             helper.make_node("Gemm", ["f", "w", "b"], ["g"]),
-            helper.make_node("Tanh", ["g"], ["emb"]),
+            *ending,
         ],
-        [("mel", TensorProto.FLOAT, [n, 1, 80, 16])],
-        [("emb", TensorProto.FLOAT, [n, 512])],
+        [(mel, TensorProto.FLOAT, [n, 1, 80, 16])],
+        [(emb, TensorProto.FLOAT, [n, 512, *tail])],
         {
             "w": rng.normal(0, 0.2, (8, 512)).astype(np.float32),
             "b": rng.normal(0, 0.1, 512).astype(np.float32),
-        },
+        }
+        | ({"axes": np.array([2, 3], np.int64)} if tail else {}),
     )
 
 
@@ -215,20 +301,52 @@ def unet(path, quantised):
     print(f"{quantised} {quantised.stat().st_size} bytes")
 
 
+def legacy():
+    """The U-Net as the reference writes its levels up: padded to the skip's size, which is read from the tensors."""
+    import make_full_size_network as full
+    import torch
+    from torch.nn import functional
+
+    class Up(full.Up):
+        def forward(self, low, skip):
+            low = functional.interpolate(low, scale_factor=2, mode="bilinear", align_corners=True)
+            down, across = skip.size(2) - low.size(2), skip.size(3) - low.size(3)
+            low = functional.pad(low, [across // 2, across - across // 2, down // 2, down - down // 2])
+            return self.conv(torch.cat([low, skip], 1))
+
+    full.Up = Up
+    torch.manual_seed(1)
+    inputs = (torch.rand(1, 6, 320, 320), torch.randn(1, 32, 16, 16))
+    network = full.Generator([2, 4, 8, 16, 32])
+    full.settle(network, torch.rand(2, 6, 320, 320), torch.randn(2, 32, 16, 16))
+    for opset in (11, 17):
+        full.OPSET = opset
+        full.export(network, OUT / f"unet_legacy_{opset}.onnx", inputs, ["input", "audio"], "output")
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     if sys.argv[1:] == ["--unet"]:
         unet(OUT / "unet.onnx", OUT / "unet_int8.onnx")
         return
+    if sys.argv[1:] == ["--legacy"]:
+        legacy()
+        return
     generator(OUT / "generator.onnx")
     generator(OUT / "generator_fixed_batch.onnx", n=1)
-    generator(OUT / "generator_wrong_name.onnx", visual="image")
+    foreign(OUT / "generator_foreign.onnx")
+    halves(OUT / "generator_halves.onnx")
+    external(OUT / "generator_external.onnx")
+    relative(OUT / "generator_hubert.onnx", (6, 320, 320), (32, 32, 32))
+    relative(OUT / "generator_wenet.onnx", (6, 320, 320), (256, 16, 32))
+    relative(OUT / "generator_160.onnx", (6, 160, 160), (32, 16, 16))
     generator(OUT / "generator_wrong_shape.onnx", side=160)
     generator(OUT / "generator_wrong_type.onnx", element=TensorProto.UINT8)
     generator(OUT / "generator_nan.onnx", nan=True)
     encoder(OUT / "audio_encoder.onnx")
     generator(OUT / "generator_loudness.onnx", values=loudness_weights())
     loudness_encoder(OUT / "audio_encoder_loudness.onnx")
+    encoder(OUT / "audio_encoder_foreign.onnx", names=("mel_spectrogram", "audio_features"), tail=(1, 1))
     probe(PROBE)
     expected(OUT / "expected.json")
 

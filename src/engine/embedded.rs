@@ -1,6 +1,5 @@
 //! The engine that is always there: rten, compiled in. The only file that knows `rten`.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +8,8 @@ use rten_tensor::{AsView as _, Layout as _};
 
 use crate::engine::backend::{BackendInfo, ExecutionProvider};
 use crate::engine::network;
-use crate::engine::network::{Fingerprint, Port, Role};
+use crate::engine::network::{Port, Role};
+use crate::engine::network_file;
 use crate::engine::tensor::{DataView, Sink, View};
 use crate::engine::visual_cache;
 use crate::engine::{
@@ -97,7 +97,7 @@ struct Network {
 
 impl Network {
     fn open(path: &Path, options: &SessionOptions, role: &Role) -> Result<Self, InferenceError> {
-        let model = load(path)?;
+        let model = load(path, role)?;
         let ports = |ids: &[NodeId]| ids.iter().map(|&id| port(&model, id)).collect::<Vec<_>>();
         role.check(path, &ports(model.input_ids()), &ports(model.output_ids()))?;
         Ok(Self {
@@ -303,22 +303,16 @@ impl AudioEncoder for Running {
     }
 }
 
-/// Reads the file. One with weights beside it must be called `.onnx`, as rten finds them by the path.
-fn load(path: &Path) -> Result<Model, InferenceError> {
-    Fingerprint::of(path)?;
-    let options = ModelOptions::with_all_ops();
-    let by_name = path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case(OsStr::new("onnx")));
-    let loaded = if by_name {
-        options.load_file(path)
-    } else {
-        let bytes = std::fs::read(path).map_err(|source| InferenceError::Read {
+/// Reads the file, complete with the weights beside it.
+fn load(path: &Path, role: &Role) -> Result<Model, InferenceError> {
+    let bytes = match network_file::adapted(path, role)? {
+        Some(bytes) => bytes,
+        None => std::fs::read(path).map_err(|source| InferenceError::Read {
             path: path.to_path_buf(),
             source: Arc::new(source),
-        })?;
-        options.load(bytes)
+        })?,
     };
+    let loaded = ModelOptions::with_all_ops().load(bytes);
     loaded.map_err(|error| InferenceError::Load {
         path: path.to_path_buf(),
         engine: NAME,

@@ -152,7 +152,9 @@ fn a_fixed_batch_of_one_runs_frame_by_frame() {
 #[test]
 fn networks_of_another_shape_are_refused_with_what_was_found_and_expected() {
     let cases = [
-        ("generator_wrong_name.onnx", "found image f32 [N,6,320,320]"),
+        ("generator_hubert.onnx", "a generator for hubert features"),
+        ("generator_wenet.onnx", "a generator for wenet features"),
+        ("generator_160.onnx", "a generator of 160 pixels"),
         (
             "generator_wrong_shape.onnx",
             "found input f32 [N,6,160,160], expected input f32 [N,6,320,320]",
@@ -181,6 +183,82 @@ fn networks_of_another_shape_are_refused_with_what_was_found_and_expected() {
             error.to_string().contains("not an audio encoder"),
             "{error}"
         );
+    }
+}
+
+/// The output for generator.onnx's inputs, whatever the file calls its tensors.
+#[test]
+fn tensors_are_told_by_their_shapes() {
+    for backend in engines() {
+        let expected = generate(&*backend, &network("generator.onnx"), 2);
+        let foreign = generate(&*backend, &network("generator_foreign.onnx"), 2);
+        assert_eq!(expected, foreign);
+        // Halves have 11 bits: inputs below 1 are off by up to 2^-12, and so are outputs.
+        let halves = generate(&*backend, &network("generator_halves.onnx"), 2);
+        assert_close(&expected, &halves, 5e-3);
+
+        let mut features = vec![0.0; 2 * FEATURE_LEN];
+        let mut foreign = features.clone();
+        for (name, output) in [
+            ("audio_encoder.onnx", &mut features),
+            ("audio_encoder_foreign.onnx", &mut foreign),
+        ] {
+            backend
+                .open_audio_encoder(&network(name), &SessionOptions::default())
+                .unwrap()
+                .run(&noise(2 * MEL_WINDOW_LEN, 1), 2, output)
+                .unwrap();
+        }
+        assert_eq!(features, foreign);
+    }
+}
+
+/// As a Hugging Face cache has them: every file a link to one that is called by its hash, in another folder.
+#[cfg(unix)]
+#[test]
+fn weights_beside_the_network_are_found_through_links() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = folder.path().join("snapshot");
+    std::fs::create_dir(&snapshot).unwrap();
+    for (blob, name) in [
+        ("aaa", "generator_external.onnx"),
+        ("bbb", "generator_external.onnx.data"),
+    ] {
+        std::fs::copy(network(name), folder.path().join(blob)).unwrap();
+        symlink(Path::new("..").join(blob), snapshot.join(name)).unwrap();
+    }
+    let linked = snapshot.join("generator_external.onnx");
+    for backend in engines() {
+        let expected = generate(&*backend, &network("generator.onnx"), 2);
+        assert_eq!(expected, generate(&*backend, &linked, 2));
+        assert_eq!(
+            expected,
+            generate(&*backend, &network("generator_external.onnx"), 2)
+        );
+    }
+    let weights = folder.path().join("bbb");
+    let bytes = std::fs::read(&weights).unwrap();
+    for (left, words) in [
+        (Some(bytes.len() - 1), "cut short"),
+        (None, "cannot be read"),
+    ] {
+        match left {
+            Some(length) => std::fs::write(&weights, &bytes[..length]).unwrap(),
+            None => std::fs::remove_file(&weights).unwrap(),
+        }
+        for backend in engines() {
+            let error = backend
+                .open_generator(&linked, &SessionOptions::default())
+                .unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(words), "{message}");
+            assert!(
+                message.contains("generator_external.onnx.data"),
+                "{message}"
+            );
+        }
     }
 }
 

@@ -28,6 +28,14 @@ pub enum InferenceError {
         /// What the engine said.
         reason: String,
     },
+    /// The file is something else, or parts of it are missing.
+    #[error("the file {} cannot be used as a network: {found}", path.display())]
+    NotANetwork {
+        /// The network's file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        found: String,
+    },
     /// The inputs or outputs are not those of the network's role.
     #[error("the network {} is not {role}: {reason}", path.display())]
     Interface {

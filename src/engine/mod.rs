@@ -35,6 +35,7 @@ pub(crate) mod fake;
 pub mod graph;
 mod library;
 pub(crate) mod network;
+mod network_file;
 mod onnxruntime;
 mod tensor;
 mod visual_cache;

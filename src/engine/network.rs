@@ -42,8 +42,8 @@ impl fmt::Display for Port {
 
 /// A tensor that a role requires: its name and its shape after the first dimension, which is the batch.
 #[derive(Clone, Copy, Debug)]
-struct Expected {
-    name: &'static str,
+pub(super) struct Expected {
+    pub(super) name: &'static str,
     shape: &'static [usize],
 }
 
@@ -103,6 +103,16 @@ pub(super) const AUDIO_ENCODER: Role = Role {
 };
 
 impl Role {
+    /// The tensors it takes.
+    pub(super) fn inputs(&self) -> &'static [Expected] {
+        self.inputs
+    }
+
+    /// The tensor it gives.
+    pub(super) fn output(&self) -> Expected {
+        self.output
+    }
+
     /// Checks what a file declares and gives the most frames one run can take: any number, or 1.
     ///
     /// More outputs than the required one are fine, more inputs are not: nobody would fill them.
@@ -115,7 +125,12 @@ impl Role {
         let refuse = |reason: String| InferenceError::Interface {
             path: path.to_path_buf(),
             role: self.name,
-            reason,
+            reason: match relative(inputs) {
+                Some(relative) => format!(
+                    "it is {relative}; served are generators of 328 pixels for `ave` features alone ({reason})"
+                ),
+                None => reason,
+            },
         };
         let mut max_batch = usize::MAX;
         let required = self
@@ -166,18 +181,50 @@ impl Expected {
         let Some(shape) = &port.shape else {
             return Ok(None);
         };
-        let [batch, rest @ ..] = shape.as_slice() else {
+        let [batch, ..] = shape.as_slice() else {
             return Err(mismatch());
         };
-        let fits = rest.len() == self.shape.len()
-            && rest
-                .iter()
-                .zip(self.shape)
-                .all(|(found, expected)| found.is_none_or(|size| size == *expected));
-        if !fits || *batch == Some(0) {
+        if !self.fits(shape) || *batch == Some(0) {
             return Err(mismatch());
         }
         Ok(*batch)
+    }
+
+    /// Whether a tensor of this shape, batch first, holds the same floats; ones at the end change nothing.
+    pub(super) fn fits(self, shape: &[Dimension]) -> bool {
+        let [_, rest @ ..] = shape else {
+            return false;
+        };
+        if rest.len() < self.shape.len() {
+            return false;
+        }
+        let (sizes, ones) = rest.split_at(self.shape.len());
+        let mut pairs = sizes.iter().zip(self.shape);
+        pairs.all(|(found, expected)| found.is_none_or(|size| size == *expected))
+            && ones.iter().all(|one| one.is_none_or(|size| size == 1))
+    }
+}
+
+/// What a network of the family is that is not served, from the shapes of its tensors.
+fn relative(ports: &[Port]) -> Option<&'static str> {
+    let is = |port: &Port, sizes: &[usize]| {
+        port.shape.as_ref().is_some_and(|shape| {
+            shape.len() == sizes.len() + 1
+                && shape[1..]
+                    .iter()
+                    .zip(sizes)
+                    .all(|(found, size)| *found == Some(*size))
+        })
+    };
+    let has = |sizes: &[usize]| ports.iter().any(|port| is(port, sizes));
+    if has(&[32, 32, 32]) {
+        Some("a generator for hubert features")
+    } else if has(&[256, 16, 32]) {
+        Some("a generator for wenet features")
+    } else if has(&[6, 160, 160]) {
+        Some("a generator of 160 pixels")
+    } else {
+        None
     }
 }
 
@@ -207,6 +254,10 @@ impl Fingerprint {
         let metadata = std::fs::metadata(path).map_err(read)?;
         if metadata.is_dir() {
             return Err(read(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        }
+        // A pipe would be waited for without end.
+        if !metadata.is_file() {
+            return Err(read(std::io::Error::other("it is not a regular file")));
         }
         Ok(Self {
             length: metadata.len(),
@@ -311,11 +362,11 @@ mod tests {
     #[test]
     fn a_wrong_shape_or_type_says_what_is_expected() {
         let (mut inputs, outputs) = generator(-1);
-        inputs[0] = port("input", "f32", &[-1, 6, 160, 160]);
+        inputs[0] = port("input", "f32", &[-1, 6, 256, 256]);
         assert_eq!(
             refusal(&inputs, &outputs),
             "the network a.onnx is not a lip-sync generator: \
-             found input f32 [N,6,160,160], expected input f32 [N,6,320,320]"
+             found input f32 [N,6,256,256], expected input f32 [N,6,320,320]"
         );
         inputs[0] = port("input", "f16", &[-1, 6, 320, 320]);
         assert!(refusal(&inputs, &outputs).contains("found input f16"));

@@ -16,7 +16,7 @@ use crate::engine::network::{Fingerprint, Port, Role};
 use crate::engine::tensor::{DataView, Sink, View};
 use crate::engine::{
     AudioEncoder, Backend, Batch, Cancel, Generator, GeneratorNetwork, InferenceError,
-    SessionOptions, library, visual_cache,
+    SessionOptions, library, network_file, visual_cache,
 };
 use crate::frame::network_io::{FEATURE_LEN, MEL_WINDOW_LEN, ROI_SIDE};
 
@@ -80,7 +80,7 @@ impl OnnxRuntime {
         &self,
         path: &Path,
         options: &SessionOptions,
-        role: &Role,
+        role: &'static Role,
     ) -> Result<Network, InferenceError> {
         let fingerprint = Fingerprint::of(path)?;
         let network = Network {
@@ -91,12 +91,16 @@ impl OnnxRuntime {
                 options: options.clone(),
             },
             fingerprint,
+            role,
+            adapted: false,
             max_batch: 1,
             first: Mutex::new(None),
         };
-        let session = network.new_session()?;
+        let adapted = network_file::adapted(path, role)?;
+        let session = network.open_session_of(adapted.as_deref())?;
         let max_batch = role.check(path, &ports(session.inputs()), &ports(session.outputs()))?;
         Ok(Network {
+            adapted: adapted.is_some(),
             max_batch,
             first: Mutex::new(Some(session)),
             ..network
@@ -175,6 +179,9 @@ impl visual_cache::Engine for Opener {
 struct Network {
     opener: Opener,
     fingerprint: Fingerprint,
+    role: &'static Role,
+    /// Whether sessions are opened on the file as [`network_file::adapted`] gives it.
+    adapted: bool,
     max_batch: usize,
     /// The session that was opened for the check, until somebody takes it.
     first: Mutex<Option<Session>>,
@@ -196,7 +203,20 @@ impl Network {
     fn new_session(&self) -> Result<Session, InferenceError> {
         let path = &self.opener.path;
         self.fingerprint.still_of(path)?;
-        self.opener.open(|builder| builder.commit_from_file(path))
+        let model = if self.adapted {
+            network_file::adapted(path, self.role)?
+        } else {
+            None
+        };
+        self.open_session_of(model.as_deref())
+    }
+
+    /// A session of `model`, or of the file.
+    fn open_session_of(&self, model: Option<&[u8]>) -> Result<Session, InferenceError> {
+        self.opener.open(|builder| match model {
+            Some(bytes) => builder.commit_from_memory(bytes),
+            None => builder.commit_from_file(&self.opener.path),
+        })
     }
 
     fn running(&self) -> Result<Running, InferenceError> {

@@ -55,7 +55,7 @@ fn broken_audio() {
 #[test]
 fn broken_networks() {
     for (name, words) in [
-        ("generator_wrong_name.onnx", "input"),
+        ("generator_hubert.onnx", "hubert"),
         ("generator_wrong_shape.onnx", "320"),
         ("generator_wrong_type.onnx", "f32"),
         ("audio_encoder.onnx", "input"),

@@ -7,7 +7,7 @@
 //!               (kept for the last window)
 //! ```
 //!
-//! The file's graph is cut by what each node depends on ([`cut`]) and written as three models in memory ([`onnx`]).
+//! The file's graph is cut by what each node depends on ([`cut`]) and written as three models in memory.
 //! Each session holds one of each; the kept tensors ([`cache`]) are shared by the sessions of a network and die with
 //! it. Opening a split network runs a frame through the whole one too and compares.
 
@@ -15,16 +15,16 @@ use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prost::DecodeError;
-
-use crate::engine::network::Fingerprint;
+use crate::engine::graph::GraphError;
+use crate::engine::graph::cut::{self, Cut};
+use crate::engine::graph::model::Model;
+use crate::engine::network::{self, Fingerprint};
+use crate::engine::network_file;
 use crate::engine::tensor::{Kind, Sink, Tensor, View};
 use crate::engine::{Batch, Cancel, Generator, GeneratorNetwork, InferenceError};
 use crate::frame::network_io::{AUDIO_LEN, PREDICTION_LEN, VISUAL_LEN};
 
 mod cache;
-mod cut;
-mod onnx;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -32,8 +32,6 @@ mod tests;
 pub use cache::{VisualCacheLimit, VisualCacheStats};
 
 use cache::VisualCache;
-use cut::Cut;
-use onnx::Model;
 use session::{Parts, SplitSession};
 
 /// Most that any value of the output may move by cutting. Engines fuse operators, and a cut may part two they would
@@ -66,18 +64,8 @@ pub(super) trait Part: Send + Sized {
 /// Why a network runs whole.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotSplit {
-    #[error("the file cannot be read as ONNX: {0}")]
-    Malformed(#[from] DecodeError),
-    #[error("the weights of {tensor:?} are in another file; save the network as one file")]
-    ExternalData { tensor: String },
-    #[error("it has sparse weights")]
-    Sparse,
-    #[error("the operator {operator} has a graph of its own")]
-    ControlFlow { operator: String },
-    #[error("the tensor {tensor:?} is used before it is made")]
-    Unknown { tensor: String },
-    #[error("no part of it depends on the background alone")]
-    NothingToKeep,
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     #[error(
         "it holds {fit} of the avatar's {backgrounds} backgrounds, and pays from half of them on; all take {} MB",
         (background_bytes * *backgrounds as u64).div_ceil(1 << 20)
@@ -141,7 +129,7 @@ impl<E: Engine> SplitNetwork<E> {
     ) -> Result<Self, NotSplit> {
         let path = whole.path().to_path_buf();
         let fingerprint = Fingerprint::of(&path)?;
-        let bytes = read(&path)?;
+        let bytes = network_file::complete(&path, &network::GENERATOR)?;
         let model = Model::read(&bytes)?;
         let cut = Cut::of(&model)?;
         let probe = Probe::new();
@@ -194,12 +182,9 @@ impl<E: Engine> SplitNetwork<E> {
     /// The parts anew, from the file.
     fn reopen(&self) -> Result<Parts<E::Part>, InferenceError> {
         self.fingerprint.still_of(&self.path)?;
-        let bytes = read(&self.path)?;
-        let model = Model::read(&bytes).map_err(|error| match error {
-            NotSplit::Engine(error) => error,
-            _ => InferenceError::Changed {
-                path: self.path.clone(),
-            },
+        let bytes = network_file::complete(&self.path, &network::GENERATOR)?;
+        let model = Model::read(&bytes).map_err(|_| InferenceError::Changed {
+            path: self.path.clone(),
         })?;
         let Layout { cut, crossing } = &*self.layout;
         let open = |part| self.engine.open_part(model.write(part, crossing));
@@ -361,11 +346,4 @@ impl Probe {
                 |worst, by| if by > worst || by.is_nan() { by } else { worst },
             ))
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, InferenceError> {
-    std::fs::read(path).map_err(|source| InferenceError::Read {
-        path: path.to_path_buf(),
-        source: Arc::new(source),
-    })
 }

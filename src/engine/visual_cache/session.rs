@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::engine::graph::cut;
 use crate::engine::tensor::{Sink, Tensor, View};
 use crate::engine::visual_cache::cache::VisualCache;
-use crate::engine::visual_cache::{Layout, Part, cut};
+use crate::engine::visual_cache::{Layout, Part};
 use crate::engine::{Batch, Cancel, Generator, InferenceError};
 use crate::frame::network_io::ROI_SIDE;
 

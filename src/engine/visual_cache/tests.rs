@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::engine::engine_tests::{assert_close, engines, network, noise};
-use crate::engine::visual_cache::cut::Cut;
-use crate::engine::visual_cache::onnx::{Model, testing};
+use crate::engine::graph::cut::Cut;
+use crate::engine::graph::model::{Model, testing};
 use crate::engine::{Backend, SessionOptions, VisualCacheLimit};
 use crate::workers::{FrameInput, WorkerOptions, Workers};
 
@@ -28,10 +28,7 @@ fn read_network(name: &str) -> Vec<u8> {
 }
 
 /// The operators of a part.
-fn operators<'m>(
-    model: &'m Model<'_>,
-    part: &crate::engine::visual_cache::cut::Part,
-) -> Vec<&'m str> {
+fn operators<'m>(model: &'m Model<'_>, part: &crate::engine::graph::cut::Part) -> Vec<&'m str> {
     part.nodes
         .iter()
         .map(|&index| model.nodes[index].operator.as_str())
@@ -75,7 +72,7 @@ fn a_network_whose_bytes_are_kept_is_cut_before_they_become_floats() {
     let bytes = read_network("unet_int8.onnx");
     let model = Model::read(&bytes).unwrap();
     let cut = Cut::of(&model).unwrap();
-    let last = |part: &crate::engine::visual_cache::cut::Part| {
+    let last = |part: &crate::engine::graph::cut::Part| {
         let makers = model
             .nodes
             .iter()
@@ -132,10 +129,6 @@ fn networks_that_cannot_be_cut_say_why() {
             testing::model(&[testing::node("Relu", &["input"], &["output"])]),
             "no part of it",
         ),
-        (
-            testing::model_with_external_weights(&[relu(), add()]),
-            "\"w\" are in another file",
-        ),
     ];
     for (bytes, words) in cases {
         let error = Model::read(&bytes)
@@ -143,10 +136,17 @@ fn networks_that_cannot_be_cut_say_why() {
             .unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
+    let outside = testing::model_with_external_weights(&[relu(), add()]);
+    let mut outside = Model::read(&outside).unwrap();
+    let error = outside
+        .take_in(Path::new("nowhere"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("\"w\" are in another file"), "{error}");
     let whole = read_network("generator.onnx");
     for length in [1, 7, whole.len() / 2, whole.len() - 1] {
         let error = Model::read(&whole[..length]).unwrap_err();
-        assert!(matches!(error, NotSplit::Malformed(_)), "{error}");
+        assert!(matches!(error, GraphError::Malformed(_)), "{error}");
     }
 }
 
@@ -210,7 +210,14 @@ fn assert_parts_give_what_the_whole_gives(backend: &dyn Backend, path: &Path) {
 #[test]
 fn the_parts_give_the_bits_of_the_whole() {
     for backend in engines() {
-        for name in ["generator.onnx", "unet.onnx"] {
+        for name in [
+            "generator.onnx",
+            "generator_foreign.onnx",
+            "generator_external.onnx",
+            "unet.onnx",
+            "unet_legacy_11.onnx",
+            "unet_legacy_17.onnx",
+        ] {
             assert_parts_give_what_the_whole_gives(&*backend, &network(name));
         }
     }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::engine::visual_cache::NotSplit;
-use crate::engine::visual_cache::onnx::Model;
+use super::GraphError;
+use super::model::Model;
 
 /// What a tensor depends on, as bits.
 type Dependence = u8;
@@ -16,31 +16,35 @@ const BOTH: Dependence = VISUAL | AUDIO;
 /// the floats, and the engine sees the pair it fuses.
 const DEQUANTIZE: &str = "DequantizeLinear";
 
+/// Read a tensor's sizes. Exporters of a dynamic batch compute paddings from them, in chains of integers. Sizes say
+/// nothing of what is in the picture, and what reads them computes them again from the tensor itself.
+const SIZES: [&str; 2] = ["Shape", "Size"];
+
 /// The three parts of a generator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(in crate::engine) struct Cut {
     /// What depends on `input` alone.
-    pub(super) visual: Part,
+    pub(in crate::engine) visual: Part,
     /// What depends on `audio` alone; it may have no node.
-    pub(super) audio: Part,
+    pub(in crate::engine) audio: Part,
     /// The rest. Its inputs are the outputs of the other two, and whatever it takes from the network's own.
-    pub(super) joint: Part,
+    pub(in crate::engine) joint: Part,
 }
 
 /// A part of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Part {
+pub(in crate::engine) struct Part {
     /// Its nodes by index, in the graph's order. Constants are in every part that uses them.
-    pub(super) nodes: Vec<usize>,
+    pub(in crate::engine) nodes: Vec<usize>,
     /// The tensors it reads.
-    pub(super) inputs: Vec<String>,
+    pub(in crate::engine) inputs: Vec<String>,
     /// The tensors it gives.
-    pub(super) outputs: Vec<String>,
+    pub(in crate::engine) outputs: Vec<String>,
 }
 
 impl Cut {
     /// Cuts a generator: inputs `input` and `audio`, output `output`.
-    pub(super) fn of(model: &Model<'_>) -> Result<Self, NotSplit> {
+    pub(in crate::engine) fn of(model: &Model<'_>) -> Result<Self, GraphError> {
         let graph = Graph::new(model)?;
         let joint = graph.part(BTreeSet::from(["output"]), BOTH);
         let crossing = |depends: Dependence| -> BTreeSet<&str> {
@@ -57,7 +61,7 @@ impl Cut {
             joint: joint.clone(),
         };
         if cut.visual.nodes.is_empty() {
-            return Err(NotSplit::NothingToKeep);
+            return Err(GraphError::NothingToKeep);
         }
         Ok(cut)
     }
@@ -68,10 +72,12 @@ struct Graph<'m> {
     model: &'m Model<'m>,
     producers: HashMap<&'m str, usize>,
     depends: HashMap<&'m str, Dependence>,
+    /// Tensors that are computed from sizes and constants alone.
+    sizes: HashSet<&'m str>,
 }
 
 impl<'m> Graph<'m> {
-    fn new(model: &'m Model<'_>) -> Result<Self, NotSplit> {
+    fn new(model: &'m Model<'_>) -> Result<Self, GraphError> {
         let mut depends: HashMap<&str, Dependence> = HashMap::new();
         for input in &model.inputs {
             depends.insert(
@@ -87,15 +93,24 @@ impl<'m> Graph<'m> {
             depends.insert(&initializer.name, NOTHING);
         }
         let mut producers = HashMap::new();
+        let mut sizes = HashSet::new();
         for (index, node) in model.nodes.iter().enumerate() {
             let mut all = NOTHING;
             // An optional input that is left out has an empty name.
             for input in node.inputs.iter().filter(|name| !name.is_empty()) {
                 all |= *depends
                     .get(input.as_str())
-                    .ok_or_else(|| NotSplit::Unknown {
+                    .ok_or_else(|| GraphError::Unknown {
                         tensor: input.clone(),
                     })?;
+            }
+            let mut changing = node
+                .inputs
+                .iter()
+                .filter(|name| depends.get(name.as_str()).is_some_and(|d| *d != NOTHING));
+            let of_sizes = all != NOTHING && changing.all(|name| sizes.contains(name.as_str()));
+            if of_sizes || SIZES.contains(&node.operator.as_str()) {
+                sizes.extend(node.outputs.iter().map(String::as_str));
             }
             for output in &node.outputs {
                 depends.insert(output, all);
@@ -103,12 +118,13 @@ impl<'m> Graph<'m> {
             }
         }
         if depends.get("output") != Some(&BOTH) {
-            return Err(NotSplit::NothingToKeep);
+            return Err(GraphError::NothingToKeep);
         }
         Ok(Self {
             model,
             producers,
             depends,
+            sizes,
         })
     }
 
@@ -144,6 +160,9 @@ impl<'m> Graph<'m> {
     /// Whether the node that makes `tensor` is of the part with this dependence.
     fn is_of(&self, node: usize, tensor: &str, depends: Dependence) -> bool {
         let own = self.depends[tensor];
-        own == depends || own == NOTHING || self.model.nodes[node].operator == DEQUANTIZE
+        own == depends
+            || own == NOTHING
+            || self.sizes.contains(tensor)
+            || self.model.nodes[node].operator == DEQUANTIZE
     }
 }
