@@ -424,3 +424,65 @@ fn a_film_of_another_codec_says_how_to_make_pictures_of_it() {
     let film = golden("films/baseline.mp4");
     document(&tree.import_with(&["--film", film.to_str().unwrap(), "--no-preview"]));
 }
+
+#[test]
+fn a_network_brings_the_file_of_its_weights() {
+    use lipsync::engine::graph::proto::{ModelProto, StringStringEntryProto};
+    use prost::Message as _;
+    let tree = Tree::new();
+    let bytes = std::fs::read(golden("networks/generator.onnx")).unwrap();
+    let mut model = ModelProto::decode(&*bytes).unwrap();
+    let weights = &mut model.graph.as_mut().unwrap().initializer;
+    let tensor = weights
+        .iter_mut()
+        .find(|tensor| tensor.name == "wv")
+        .unwrap();
+    std::fs::write(
+        tree.path("weights.bin"),
+        std::mem::take(&mut tensor.raw_data),
+    )
+    .unwrap();
+    tensor.data_location = 1;
+    let length = std::fs::metadata(tree.path("weights.bin")).unwrap().len();
+    let place = |location: &str| {
+        let length = length.to_string();
+        let entries = [("location", location), ("offset", "0"), ("length", &length)];
+        let entries = entries.map(|(key, value)| StringStringEntryProto {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+        entries.to_vec()
+    };
+    tensor.external_data = place("weights.bin");
+    let network = tree.path("net.onnx");
+    std::fs::write(&network, model.encode_to_vec()).unwrap();
+    let encoder = golden("networks/audio_encoder.onnx");
+    let arguments = [
+        "--checkpoint",
+        network.to_str().unwrap(),
+        "--audio-encoder",
+        encoder.to_str().unwrap(),
+        "--no-preview",
+    ];
+    document(&tree.import_with(&arguments));
+    assert!(
+        std::fs::read(tree.avatar().join("weights.bin")).unwrap()
+            == std::fs::read(tree.path("weights.bin")).unwrap()
+    );
+    // A place that leads out of the folder is not followed.
+    let graph = model.graph.as_mut().unwrap();
+    let tensor = graph
+        .initializer
+        .iter_mut()
+        .find(|tensor| tensor.name == "wv")
+        .unwrap();
+    tensor.external_data = place("../weights.bin");
+    std::fs::write(&network, model.encode_to_vec()).unwrap();
+    std::fs::remove_dir_all(tree.path("models")).unwrap();
+    std::fs::remove_file(tree.config()).unwrap();
+    let text = refusal(&tree, &tree.import_with(&arguments));
+    assert!(
+        text.contains("keeps weights in \"../weights.bin\", which is not beside it"),
+        "{text}"
+    );
+}

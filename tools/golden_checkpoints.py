@@ -223,6 +223,15 @@ def forms(folder, network, weights):
     (folder / "generator_legacy.pth").write_bytes(legacy[:4096])
 
 
+def families(folder):
+    """Some weights of generators that are not served, of one number each: only shapes are looked at."""
+    for name, heard, levels in [("wenet", 256, 5), ("hubert_160", 16, 4)]:
+        shapes = {"audio_model.conv1.conv.0.weight": [512, heard, 1, 1], "outc.conv.weight": [3, 32, 1, 1]}
+        for level in range(1, levels + 1):
+            shapes[f"down{level}.maxpool_conv.0.double_conv.0.conv.0.weight"] = [64, 32, 1, 1]
+        torch.save({key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}, folder / f"{name}.pth")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default="tests/golden/checkpoints")
@@ -239,6 +248,7 @@ def main():
     else:
         forms(args.folder, generator, collections.OrderedDict((k, v.clone()) for k, v in weights.items()))
         generator.eval()
+        families(args.folder)
     torch.save(hearing.state_dict(), args.folder / "audio_visual_encoder.pth")
     owned = {f"audio_encoder.{key}": value for key, value in hearing.state_dict().items()}
     torch.save(owned, args.folder / "audio_visual_encoder_owned.pth")

@@ -129,11 +129,15 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Resu
     };
     output.result(&document, || human(&document))?;
     let name = &args.name;
+    let look = if args.no_preview {
+        "in the page, when it is served".to_owned()
+    } else {
+        files.folder.join(PREVIEW).display().to_string()
+    };
     output.hint(format_args!(
-        "look at it: open {}
+        "look at it: {look}
       let it say anything: lipsync infer --model {name} --audio speech.wav --out talk.mp4
-      serve it: lipsync serve (a running server takes it in on SIGHUP)",
-        if args.no_preview { "the page" } else { PREVIEW },
+      serve it: lipsync serve (a running server takes it in on SIGHUP)"
     ));
     Ok(ExitCode::SUCCESS)
 }

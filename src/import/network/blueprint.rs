@@ -214,7 +214,8 @@ impl<'w> Blueprint<'w> {
 
     /// Joins by channels, `x` first.
     pub(super) fn concat(&mut self, x: &Value, y: &Value) -> Value {
-        let channels = x.channels.zip(y.channels).map(|(x, y)| x + y);
+        let channels = x.channels.zip(y.channels);
+        let channels = channels.map(|(x, y)| x.saturating_add(y));
         self.node(
             Layer::Concat,
             &[x, y],
@@ -268,6 +269,15 @@ impl<'w> Blueprint<'w> {
     pub(super) fn tensors(&self) -> BTreeMap<&str, &'w TensorInfo> {
         let used = self.used.iter();
         used.map(|(key, &tensor)| (key.as_str(), tensor)).collect()
+    }
+
+    /// How many numbers they hold; a checkpoint may claim any sizes.
+    pub(super) fn parameters(&self) -> u64 {
+        let sizes = self.used.values().map(|tensor| {
+            let shape = tensor.shape().iter();
+            shape.fold(1_u64, |count, &size| count.saturating_mul(size))
+        });
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// The shape of a weight that is there.

@@ -151,11 +151,7 @@ pub(crate) fn convert(checkpoint: &mut Checkpoint, role: Role) -> Result<Convert
             mismatches,
         });
     }
-    let tensors = blueprint.tensors();
-    let parameters = tensors
-        .values()
-        .map(|tensor| tensor.shape().iter().product::<u64>())
-        .sum();
+    let parameters = blueprint.parameters();
     if parameters > PARAMETERS_MAX {
         return Err(NetworkError::TooLarge {
             path,
@@ -163,7 +159,7 @@ pub(crate) fn convert(checkpoint: &mut Checkpoint, role: Role) -> Result<Convert
             parameters,
         });
     }
-    let numbers = checkpoint.read(&tensors)?;
+    let numbers = checkpoint.read(&blueprint.tensors())?;
     let onnx = write::write(&blueprint, &numbers);
     Ok(Converted {
         onnx,

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::engine::engine_tests::{assert_close, engines, noise};
 use crate::engine::{Backend, Batch, Cancel, SessionOptions, VisualCacheLimit};
@@ -249,4 +251,64 @@ fn a_list_of_mismatches_is_bounded() {
     let text = listed(&mismatches.collect::<Vec<_>>());
     assert_eq!(text.lines().count(), NAMED_MAX + 2);
     assert!(text.ends_with("and 960 more"), "{text}");
+}
+
+#[test]
+fn checkpoints_of_other_families_are_refused_by_their_names() {
+    for (name, family) in [
+        ("wenet.pth", "a generator for wenet audio"),
+        (
+            "hubert_160.pth",
+            "a generator for 160 pixels and hubert audio",
+        ),
+    ] {
+        let error = converted(name, Role::Generator).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("{name} is {family}, not ")),
+            "{text}"
+        );
+        assert!(error.hint().unwrap().contains("only 328-pixel"));
+    }
+}
+
+#[test]
+fn sizes_that_no_network_has_are_refused_before_anything_is_read() {
+    // Views with strides of 0 may claim any size that a number can hold.
+    let mut weights = weights();
+    for key in ["conv.weight", "conv.bias"] {
+        let shape: &[u64] = if key == "conv.bias" {
+            &[3]
+        } else {
+            &[3, u64::MAX, 1, 1]
+        };
+        weights.insert(format!("outc.{key}"), TensorInfo::of_shape(shape));
+    }
+    for part in ["weight", "bias", "running_mean", "running_var"] {
+        let key = format!("up5.conv.double_conv.1.conv.7.{part}");
+        weights.insert(key, TensorInfo::of_shape(&[u64::MAX]));
+    }
+    let blueprint = Role::Generator.blueprint(&weights);
+    assert_eq!(blueprint.parameters(), u64::MAX);
+}
+
+proptest! {
+    /// Whatever shapes a checkpoint claims, they are told, not stumbled over.
+    #[test]
+    fn no_shapes_make_a_definition_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(prop_oneof![0..9_u64, any::<u64>()], 0..6)), 1..6),
+    ) {
+        let mut weights = weights();
+        for (place, shape) in changes {
+            let key = place.get(&weights.keys().cloned().collect::<Vec<_>>()).clone();
+            weights.insert(key, TensorInfo::of_shape(&shape));
+        }
+        for role in [Role::Generator, Role::AudioEncoder] {
+            let mut blueprint = role.blueprint(&weights);
+            let mismatches = blueprint.mismatches();
+            let text = listed(&mismatches);
+            prop_assert!(text.len() < 100_000);
+            let _ = (blueprint.parameters(), family::recognise(&weights, role));
+        }
+    }
 }
