@@ -51,10 +51,10 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def bursts(seconds: float, rate: int) -> np.ndarray:
-    """Noise that comes and goes: 16-bit samples."""
+    """Noise that comes and goes: 16-bit samples. No two pieces of it are alike, the quiet ones included."""
     times = np.arange(int(seconds * rate)) / rate
     noise = np.random.default_rng(7).uniform(-0.4, 0.4, len(times))
-    return (noise * ((times % BURST_EVERY) < BURST) * 32767).astype("<i2")
+    return (noise * np.where((times % BURST_EVERY) < BURST, 1, 0.01) * 32767).astype("<i2")
 
 
 def loudness(pcm: bytes) -> float:
@@ -63,16 +63,29 @@ def loudness(pcm: bytes) -> float:
     return float(np.abs(samples).mean()) if len(samples) else 0.0
 
 
-def offset_in_frames(loud: list[float], mouth: list[float], most: int = 5) -> int:
-    """By how many frames the mouths are behind the sound: where the two are most alike."""
-    a, b = np.asarray(loud) - np.mean(loud), np.asarray(mouth) - np.mean(mouth)
-    assert a.std() > 0 and b.std() > 0, "nothing moves"
+#: Pictures with their sound that tell an offset.
+PAIRS_ENOUGH = 40
+
+
+def offset_in_frames(said: bytes, pairs: list[tuple[bytes, float]], most: int = 4) -> int:
+    """By how many frames the mouths are behind the sound that they are paired with: where the two are most alike.
+
+    Pairs are pieces of `said` and how open the mouth is. A busy server leaves frames out, so each piece is looked up.
+    """
+    piece = max(len(audio) for audio, _ in pairs)
+    loud = np.array([loudness(said[at : at + piece]) for at in range(0, len(said) - piece + 1, piece)])
+    places = np.array([said.index(audio) for audio, _ in pairs])
+    assert not (places % piece).any(), "sound is cut where pictures change"
+    mouths = np.array([open for _, open in pairs])
 
     def likeness(shift: int) -> float:
-        first, second = (a[: len(a) - shift], b[shift:]) if shift >= 0 else (a[-shift:], b[:shift])
-        return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
+        heard_at = places // piece - shift
+        inside = (heard_at >= 0) & (heard_at < len(loud))
+        return float(np.corrcoef(loud[heard_at[inside]], mouths[inside])[0, 1])
 
-    return max(range(-most, most + 1), key=likeness)
+    best = max(range(-most, most + 1), key=likeness)
+    assert likeness(best) > 0.7, "the mouth does not follow the sound"
+    return best
 
 
 def write_wav(path: Path, pcm: np.ndarray, rate: int) -> Path:
@@ -87,10 +100,20 @@ def write_wav(path: Path, pcm: np.ndarray, rate: int) -> Path:
 class Server:
     """`lipsync serve` with the avatars `ann`, whose mouth is as bright as its speech is loud, and `bob`."""
 
-    def __init__(self, *, server: str = "", capacity: str = "", models: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        server: str = "",
+        capacity: str = "",
+        models: str = "",
+        backend: str = "embedded",
+        size: tuple[int, int] = SIZE,
+        rect: tuple[int, int, int, int] = RECT,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lipsync-test-")
         self.path = Path(self._folder.name)
         self._server, self._capacity, self._models = server, capacity, models
+        self._backend, self._size, self._rect = backend, size, rect
         self._process: subprocess.Popen[str] | None = None
         self.port = self.http = 0
         for name, colour in (("ann", (200, 60, 60)), ("bob", (60, 200, 60))):
@@ -101,17 +124,17 @@ class Server:
         frames = self.path / name
         frames.mkdir()
         for frame in range(3):
-            pixels = np.full((SIZE[1], SIZE[0], 3), colour, np.uint8)
+            pixels = np.full((self._size[1], self._size[0], 3), colour, np.uint8)
             pixels[:4, :4] = 40 * frame
             write_png(frames / f"frame_{frame:04}.png", pixels)
-        (self.path / f"{name}.json").write_text(json.dumps([RECT] * 3))
+        (self.path / f"{name}.json").write_text(json.dumps([self._rect] * 3))
 
     def _configure(self) -> None:
         def indented(lines: str) -> str:
             return "".join(f"  {line}\n" for line in lines.splitlines())
 
         text = f"server:\n  port: 127.0.0.1:{self.port}\n  http_port: 127.0.0.1:{self.http}\n" + indented(self._server)
-        text += "capacity:\n  max_models: 2\n" + indented(self._capacity) + "onnx:\n  backend: embedded\nmodels:\n"
+        text += "capacity:\n  max_models: 2\n" + indented(self._capacity) + f"onnx:\n  backend: {self._backend}\nmodels:\n"
         for name, kind in (("ann", "_loudness"), ("bob", "")):
             text += (
                 f"  {name}:\n    model_path: '{NETWORKS}/generator{kind}.onnx'\n"

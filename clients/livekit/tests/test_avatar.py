@@ -8,7 +8,7 @@ import pytest
 from lipsync_client import AsyncClient, Avatar, AvatarOptions, NotFoundError, Retries
 from livekit.agents.voice.avatar import AudioSegmentEnd, AvatarRunner, DataStreamAudioOutput
 from rooms import FakeRoom
-from serve import PATIENCE, SIZE, Server, bursts, eventually, loudness, mouth, offset_in_frames
+from serve import PAIRS_ENOUGH, PATIENCE, SIZE, Server, bursts, eventually, mouth, offset_in_frames
 
 from livekit import rtc
 from livekit.plugins.lipsync import AvatarSession, AvatarWorker, Job, LipsyncGenerator
@@ -118,21 +118,22 @@ def test_pictures_and_their_sound_are_in_step_and_the_segment_ends(server, forma
         async with Generated(server.url, format=format) as generator:
             options = generator.options
             assert (options.video_width, options.video_height, options.video_fps) == (*SIZE, 25)
-            said = bursts(3.0, RATE).tobytes()
-            for frame in audio(said):
-                await generator.push_audio(frame)
-            await generator.push_audio(AudioSegmentEnd())
-            items = await until_end(aiter(generator))
-            assert sound_of(items) == said
-            pairs = [
-                (one, two)
-                for one, two in zip(items, items[1:], strict=False)
-                if isinstance(one, rtc.VideoFrame) and isinstance(two, rtc.AudioFrame) and len(two.data) * 2 == PIECE
-            ]
-            assert len(pairs) > 40
-            shift = offset_in_frames(
-                [loudness(bytes(two.data)) for _, two in pairs], [mouth(bytes(one.data), format) for one, _ in pairs]
-            )
+            said, pairs, frames = bursts(2.0, RATE).tobytes(), [], aiter(generator)
+            # A busy machine leaves pictures out.
+            while len(pairs) < PAIRS_ENOUGH:
+                for frame in audio(said):
+                    await generator.push_audio(frame)
+                await generator.push_audio(AudioSegmentEnd())
+                items = await until_end(frames)
+                assert sound_of(items) == said
+                pairs += [
+                    (bytes(two.data), mouth(bytes(one.data), format))
+                    for one, two in zip(items, items[1:], strict=False)
+                    if isinstance(one, rtc.VideoFrame)
+                    and isinstance(two, rtc.AudioFrame)
+                    and len(two.data) * 2 == PIECE
+                ]
+            shift = offset_in_frames(said, pairs)
             assert abs(shift) <= 1, shift
 
     run(main())

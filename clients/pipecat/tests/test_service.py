@@ -29,7 +29,7 @@ from pipecat.tests.utils import QueuedFrameProcessor, SleepFrame, run_test
 from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import TransportParams
 from pipecat.workers.runner import WorkerRunner
-from serve import PATIENCE, SIZE, Server, bursts, free_port, loudness, mouth, offset_in_frames
+from serve import PAIRS_ENOUGH, PATIENCE, SIZE, Server, bursts, free_port, mouth, offset_in_frames
 
 from pipecat_lipsync import LipsyncVideoService
 
@@ -155,7 +155,7 @@ def test_pipecats_own_test_run(server):
     kinds = [type(frame) for frame in down if not is_picture(frame)]
     assert kinds[:2] == [TextFrame, TTSStartedFrame] and kinds[-1] is TTSStoppedFrame
     assert not [frame for frame in up if isinstance(frame, ErrorFrame)]
-    assert len(pairs(down)) > 30
+    assert pairs(down)
     first_audio = next(i for i, frame in enumerate(down) if isinstance(frame, TTSAudioRawFrame))
     assert any(map(is_picture, down[: first_audio - 1])), "idle before it speaks"
 
@@ -165,14 +165,14 @@ def test_picture_and_sound_are_in_step(server, format):
     async def main():
         async with Stage(service(server.url, format=format)) as stage:
             await connected(stage)
-            said = bursts(3.0, RATE).tobytes()
-            await stage.put(*utterance(said))
-            frames = await stage.until(stopped("one"))
-            assert sound(frames) == said
-            shown = [(image, audio) for image, audio in pairs(frames) if len(audio) == PIECE]
-            assert len(shown) > 40
-            loud = [loudness(audio) for _, audio in shown]
-            shift = offset_in_frames(loud, [mouth(image, format) for image, _ in shown])
+            said, shown = bursts(2.0, RATE).tobytes(), []
+            # A busy machine leaves pictures out.
+            while len(shown) < PAIRS_ENOUGH:
+                await stage.put(*utterance(said))
+                frames = await stage.until(stopped("one"))
+                assert sound(frames) == said
+                shown += [(audio, mouth(image, format)) for image, audio in pairs(frames) if len(audio) == PIECE]
+            shift = offset_in_frames(said, shown)
             assert abs(shift) <= 1, shift
             picture = next(filter(is_picture, frames))
             assert picture.size == SIZE and picture.format == format.upper() and picture.sync_with_audio
@@ -236,7 +236,7 @@ def test_an_interruption_takes_effect_within_a_frame_and_says_how_much_was_shown
             assert not any(isinstance(f, TTSStoppedFrame) and f.context_id == "long" for f in late)
             (cut,) = cuts
             given = len(sound(before + after))
-            assert abs(cut.shown_ms / 1000 - given / 2 / RATE) <= 0.08 and cut.utterance == 0
+            assert abs(cut.shown_ms / 1000 - given / 2 / RATE) <= 0.041 and cut.utterance == 0, "one frame on the way"
             # Interrupting silence cuts nothing.
             await stage.put(InterruptionFrame())
             await stage.until(lambda frame: isinstance(frame, InterruptionFrame))
@@ -292,7 +292,7 @@ def test_a_server_that_is_killed_and_restarted():
             await connected(stage)
             await stage.put(*utterance(said, "three"))
             frames = await stage.until(stopped("three"))
-            assert sound(frames) == said and len(pairs(frames)) > 50
+            assert sound(frames) == said and pairs(frames)
             assert not stage.errors()
         # Handlers run beside the pipeline.
         assert told[0] == 25 and told[-1] == 25 and len(told) == 3
@@ -357,15 +357,17 @@ def test_through_an_output_transport_the_mouth_is_on_the_screen_with_its_sound(s
     async def main():
         transport = Transport()
         async with Stage(service(server.url), transport) as stage:
-            await asyncio.sleep(1.0)
-            said = bursts(3.0, RATE).tobytes()
-            await stage.put(*utterance(said))
-            frames = await stage.until(lambda frame: isinstance(frame, BotStoppedSpeakingFrame))
-            assert any(isinstance(frame, BotStartedSpeakingFrame) for frame in frames)
-            spoken = [(audio, image) for audio, image in transport.played if len(audio) == PIECE and image]
-            assert b"".join(audio for audio, _ in spoken)[: len(said)] == said
-            loud = [loudness(audio) for audio, _ in spoken]
-            shift = offset_in_frames(loud, [mouth(image, "rgb") for _, image in spoken])
+            said, spoken = bursts(2.0, RATE).tobytes(), []
+            while len(spoken) < PAIRS_ENOUGH:
+                transport.played.clear()
+                await stage.put(*utterance(said))
+                frames = await stage.until(lambda frame: isinstance(frame, BotStoppedSpeakingFrame))
+                assert any(isinstance(frame, BotStartedSpeakingFrame) for frame in frames)
+                assert b"".join(audio for audio, _ in transport.played) == said
+                # A picture that was left out leaves the one before it on the screen.
+                changes = zip(transport.played, [(b"", None), *transport.played], strict=False)
+                spoken += [(a, mouth(image, "rgb")) for (a, image), (_, before) in changes if image and image != before]
+            shift = offset_in_frames(said, spoken)
             assert abs(shift) <= 1, shift
 
     run(main())

@@ -5,7 +5,7 @@ import signal
 import threading
 
 import pytest
-from serve import PATIENCE, Server, bursts, free_port, loudness, mouth, offset_in_frames
+from serve import PAIRS_ENOUGH, PATIENCE, Server, bursts, free_port, loudness, mouth, offset_in_frames
 
 from lipsync_client import (
     AsyncClient,
@@ -79,16 +79,17 @@ def test_picture_and_sound_are_in_step_and_no_sample_is_lost(server):
         async with Stage(server.url) as stage:
             started = await stage.avatar.open()
             assert (started.width, started.height, started.fps) == (96, 64, 25)
-            for utterance in range(2):
-                said = bursts(2.4 + utterance, RATE).tobytes()
+            said, pairs, utterance = bursts(2.4, RATE).tobytes(), [], 0
+            # A busy machine leaves pictures out.
+            while len(pairs) < PAIRS_ENOUGH:
                 assert await stage.say(said) == utterance
                 outputs = await stage.until(spoken(utterance))
                 assert sound(outputs) == said
                 pictures = [o for o in outputs if isinstance(o, Picture) and o.speech and len(o.audio) == PIECE]
-                assert len(pictures) > 20
-                loud = [loudness(picture.audio) for picture in pictures]
-                shift = offset_in_frames(loud, [mouth(picture.image) for picture in pictures])
-                assert abs(shift) <= 1, shift
+                pairs += [(picture.audio, mouth(picture.image)) for picture in pictures]
+                utterance += 1
+            shift = offset_in_frames(said, pairs)
+            assert abs(shift) <= 1, shift
             idle = await stage.until(lambda output: isinstance(output, Picture) and not output.speech)
             assert idle[-1].audio == b""
 
@@ -107,10 +108,8 @@ def test_an_interrupt_is_heard_at_once_and_numbers_stay(server, ahead):
             await stage.avatar.push(bursts(3.0, RATE).tobytes())
             outputs = await stage.until(in_speech(10))
             cut = stage.avatar.interrupt()
-            given = len(sound(outputs))
-            assert cut.utterance == 0 and cut.frames * PIECE == cut.shown_ms * RATE // 1000 * 2
-            # What was given out but not taken counts as given out; a picture or two at most.
-            assert 0 <= cut.frames - given // PIECE <= 25
+            shown = len(sound(outputs)) // PIECE
+            assert cut == Cut(utterance=0, frames=shown, shown_ms=40 * shown)
             assert stage.avatar.interrupt() is None
             said = bursts(1.0, RATE).tobytes()
             utterance = await stage.say(said)
@@ -250,5 +249,20 @@ def test_options_that_are_wrong_are_refused(wrong):
         AvatarOptions(model="ann", **wrong)
 
 
-def test_a_cut_is_a_value():
-    assert Cut(1, 2, 80) == Cut(utterance=1, frames=2, shown_ms=80)
+def test_a_mouth_that_is_late_is_seen_to_be():
+    said = bursts(4.0, RATE).tobytes()
+    pieces = [said[at : at + PIECE] for at in range(0, len(said), PIECE)]
+    for late in (-2, 0, 3):
+        # Every third picture was left out.
+        pairs = [(pieces[n], loudness(pieces[n - late])) for n in range(5, 95) if n % 3]
+        assert offset_in_frames(said, pairs) == late
+
+
+def test_what_is_interrupted_before_it_began_is_told(server):
+    async def main():
+        async with Stage(server.url) as stage:
+            await stage.avatar.open()
+            await stage.say(bytes(PIECE * 50))
+            assert stage.avatar.interrupt() == Cut(0, 0, 0)
+
+    run(main())

@@ -18,7 +18,7 @@ import grpc
 from .aio import AsyncClient, TalkSession
 from .errors import LipsyncError, UnavailableError
 from .messages import Format, Frame, Interrupted, Started, Summary, UtteranceEnd
-from .pairing import Cut, Paired, Pairing, Picture, Sound, Spoken, Voice
+from .pairing import Paired, Pairing, Picture, Sound, Spoken, Voice
 from .requests import Retries
 
 logger = logging.getLogger("lipsync_client")
@@ -41,6 +41,16 @@ class Back:
     """The server is there, for the first time or again."""
 
     started: Started
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How much of an utterance was taken from the avatar before it was interrupted."""
+
+    utterance: int
+    frames: int
+    #: The same as time of its sound, in milliseconds: a transcript can be cut there.
+    shown_ms: int
 
 
 Output = Union[Picture, Voice, Spoken, Lost, Back]
@@ -100,6 +110,8 @@ class Avatar:
         self._sample_bytes = 2 * options.channels
         self._out: deque[Output] = deque()
         self._pictures = 0
+        #: The utterance whose sound was taken last, if it is not over, and how many bytes of it were.
+        self._taken: tuple[int, int] | None = None
         self._ready = asyncio.Event()
         self._unsent: deque[bytes | str] = deque()
         self._unsent_bytes = 0
@@ -117,6 +129,7 @@ class Avatar:
         self._epoch = 0
         self._back: tuple[TalkSession, Pairing] | None = None
         self._next_frame = 0
+        self._fps = 25
         self._timer: asyncio.TimerHandle | None = None
         self._last_event = 0.0
         self._session: TalkSession | None = None
@@ -185,19 +198,19 @@ class Avatar:
         return ended
 
     def interrupt(self) -> Cut | None:
-        """Drops everything that was not given out, at once; gives how much of the utterance at hand was."""
+        """Drops everything that was not taken, at once; gives how much was of what is being said, if anything is."""
+        cut = self._cut()
+        self._taken = None
         self._out = deque(output for output in self._out if isinstance(output, (Lost, Back)))
         self._pictures = 0
         self._unsent.clear()
         self._unsent_bytes = 0
         self._epoch += 1
         self._room.set()
-        cut = None
         if self._pairing is not None and not self._alone:
             session = self._session
             following = session.after_interrupt if session is not None else self._pairing.writing
-            inside = self._pairing.interrupt(following)
-            cut = inside and replace(inside, utterance=inside.utterance + self._base)
+            self._pairing.interrupt(following)
             self._send(_Mark.INTERRUPT)
         self._number += self._open
         self._open = False
@@ -206,6 +219,17 @@ class Avatar:
             self._base = self._number - self._pairing.writing
         self._return()
         return cut
+
+    def _cut(self) -> Cut | None:
+        if self._taken is not None:
+            utterance, length = self._taken
+            seconds = length / self._bytes_per_second
+            return Cut(utterance, round(seconds * self._fps), round(1000 * seconds))
+        waiting = [output.utterance for output in self._out if isinstance(output, (Picture, Voice)) and output.audio]
+        if waiting:
+            return Cut(waiting[0], 0, 0)
+        speaking = self._pairing.speaking if self._pairing is not None else None
+        return None if speaking is None else Cut(speaking + self._base, 0, 0)
 
     @property
     def utterance(self) -> int:
@@ -230,6 +254,12 @@ class Avatar:
             await self._ready.wait()
         output = self._out.popleft()
         self._pictures -= isinstance(output, Picture)
+        if isinstance(output, (Picture, Voice)) and output.audio:
+            utterance, length = self._taken or (output.utterance, 0)
+            length = length if utterance == output.utterance else 0
+            self._taken = (output.utterance, length + len(output.audio))
+        elif isinstance(output, Spoken):
+            self._taken = None
         return output
 
     def _give(self, outputs: list[Paired] | list[Voice] | list[Spoken] | list[Lost] | list[Back]) -> None:
@@ -302,6 +332,7 @@ class Avatar:
         self._back = (session, Pairing(sound, self.options.buffer_frames, self.options.patience))
         self._session = session
         self._last_event = asyncio.get_running_loop().time()
+        self._fps = session.started.fps
         self._return()
         self._give([Back(session.started)])
         if self._first is not None and not self._first.done():

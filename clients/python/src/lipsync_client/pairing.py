@@ -40,15 +40,6 @@ class Spoken:
     utterance: int
 
 
-@dataclass(frozen=True)
-class Cut:
-    """How much of an utterance was given out before it was interrupted."""
-
-    utterance: int
-    frames: int
-    shown_ms: int
-
-
 Paired = Union[Picture, Voice, Spoken]
 
 
@@ -125,15 +116,11 @@ class Pairing:
         self.writing += 1
         return self.writing - 1
 
-    def interrupt(self, following: int) -> Cut | None:
-        """Drops everything; gives what was being said, if anything was. `following` is the next utterance's number."""
-        current = self._tracks[0] if self._tracks else None
+    def interrupt(self, following: int) -> None:
+        """Drops everything; `following` is the next utterance's number."""
         self.writing = following
         self._tracks.clear()
         self._held.clear()
-        if current is None:
-            return None
-        return Cut(current.number, current.next, round(1000 * self._sound.seconds(current.given)))
 
     def picture(self, frame: Frame, now: float) -> list[Paired]:
         """Takes a picture."""
@@ -199,6 +186,11 @@ class Pairing:
     def due(self) -> float | None:
         """When `tick` has something to do if nothing comes before."""
         return self._due(self._tracks[0]) if self._tracks else None
+
+    @property
+    def speaking(self) -> int | None:
+        """The utterance that is given out, or next."""
+        return self._tracks[0].number if self._tracks else None
 
     @property
     def pending(self) -> float:
