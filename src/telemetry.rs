@@ -75,7 +75,9 @@ impl Options {
             } else {
                 LogLevel::Warn
             };
-            return Ok(EnvFilter::new(format!("{others},lipsync={}", self.level)));
+            // What the sound decoders have to say of a file, our own errors and notes say in the user's words.
+            let rules = format!("{others},symphonia=off,lipsync={}", self.level);
+            return Ok(EnvFilter::new(rules));
         };
         EnvFilter::builder()
             .parse(directives)

@@ -9,7 +9,7 @@
 //! Every stage is a stream whose result does not depend, bit for bit, on how its input was cut; the whole-file
 //! functions stand on the streams. Every stage's state is bounded, whatever the length of the audio.
 
-pub mod decode;
+pub mod file;
 
 pub mod resample;
 
@@ -19,8 +19,8 @@ pub mod features;
 
 use std::path::PathBuf;
 
-pub use decode::{AudioReader, read_speech};
 use features::{FPS_MAX, LOOKAHEAD_MAX};
+pub use file::{AudioReader, Damage, STANDARD_INPUT, SpeechFile, read_speech};
 
 pub use features::{FeatureWindows, FrameRate, Lookahead, MelWindows, Padding};
 pub use mel::{MelFrame, MelStream, mel_spectrogram};
@@ -53,9 +53,28 @@ pub enum AudioError {
         /// The file.
         name: String,
     },
-    /// No known container or codec.
+    /// A pipe that does not end.
+    #[error("{name} gives more than {max_bytes} bytes: write it to a file first")]
+    PipeTooLong {
+        /// What is read.
+        name: String,
+        /// The limit, in bytes.
+        max_bytes: u64,
+    },
+    /// A container or codec that is known and not read.
     #[error(
-        "{name} is not audio this program can decode ({reason}): give WAV, MP3, FLAC, OGG Vorbis or M4A/AAC"
+        "unsupported format: {name} is {found}: convert it first: ffmpeg -i {} -vn speech.wav",
+        shell_word(name)
+    )]
+    Unsupported {
+        /// The file.
+        name: String,
+        /// The kind of file, or the container and the codec in it.
+        found: String,
+    },
+    /// Nothing that could be sound.
+    #[error(
+        "{name} is not audio this program can decode ({reason}): give WAV, MP3, M4A, OGG, WebM, FLAC, AIFF, CAF, or a film with sound"
     )]
     NotAudio {
         /// The file.
@@ -153,6 +172,16 @@ pub enum AudioError {
         /// The limit, in seconds.
         max_seconds: u32,
     },
+}
+
+/// `name` as a shell takes it for one word.
+fn shell_word(name: &str) -> std::borrow::Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%=".contains(letter);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        name.into()
+    } else {
+        format!("'{}'", name.replace('\'', "'\\''")).into()
+    }
 }
 
 /// Sample rate and channel count of interleaved PCM.

@@ -57,7 +57,7 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> anyhow::Resu
         Some(film) => {
             let job = Job {
                 model: args.model.clone(),
-                speech: Speech::Sample,
+                speech: Speech::sample()?,
                 start_frame: 0,
                 target: Target::Mp4(film.clone()),
             };

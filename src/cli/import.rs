@@ -325,9 +325,7 @@ fn mode() -> std::fs::Permissions {
 fn render(config: &Config, args: &Args, files: &Files, output: &Output) -> anyhow::Result<Report> {
     let job = Job {
         model: args.name.clone(),
-        speech: Speech::SampleStart {
-            seconds: PREVIEW_SECONDS,
-        },
+        speech: Speech::sample_start(PREVIEW_SECONDS)?,
         start_frame: 0,
         target: Target::Mp4(files.folder.join(PREVIEW)),
     };

@@ -38,7 +38,10 @@ fn broken_audio() {
         ("header.wav", "header.wav"),
         ("one.wav", "too short to be speech: 1 samples"),
         ("text.mp3", "text.mp3"),
-        ("picture.wav", "is not audio"),
+        (
+            "picture.wav",
+            "unsupported format: picture.wav is a PNG picture",
+        ),
     ] {
         for out in ["talk.mp4", "pictures"] {
             let run = studio.run(&["--audio", file, "--out", out]);

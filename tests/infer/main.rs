@@ -5,6 +5,7 @@
 mod common;
 mod faults;
 mod long;
+mod speech_files;
 mod studio;
 
 use std::fs;

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The avatar, by its name in the configuration
     #[arg(long, value_name = "ID")]
     pub(crate) model: String,
-    /// The speech: WAV, MP3, FLAC, OGG or M4A
+    /// The speech: a sound file or a film with sound, in any usual format; - reads standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) audio: Option<PathBuf>,
     /// Make only the first N frames (1-25) as one batch and show what each stage takes; of a bundled sample, without

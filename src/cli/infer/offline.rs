@@ -1,7 +1,6 @@
 //! Rendering on this machine, from the configuration alone.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::Args;
 use super::report::{FrameRow, Report};
-use crate::audio::{AudioReader, FrameRate, SPEECH_RATE_HZ};
+use crate::audio::{AudioReader, FrameRate, SPEECH_RATE_HZ, SpeechFile};
 use crate::cli::output::{OrHint as _, Output};
 use crate::cli::{self, Global};
 use crate::config::{self, Config};
@@ -45,53 +44,67 @@ pub(crate) struct Job {
     pub(crate) target: Target,
 }
 
-/// What an avatar says.
+/// What an avatar says: a file that was opened, and the notes on it told.
 #[derive(Clone, Debug)]
-pub(crate) enum Speech {
-    /// A file.
-    File(PathBuf),
-    /// The bundled sample.
-    Sample,
-    /// Its first seconds.
-    SampleStart { seconds: u32 },
-}
+pub(crate) struct Speech(SpeechFile);
 
 impl Speech {
-    /// Opens it from the start.
+    /// The bundled sample.
+    pub(crate) fn sample() -> anyhow::Result<Self> {
+        let sample = SpeechFile::from_bytes("the bundled sample", demo::speech_sample())?;
+        Ok(Self(sample))
+    }
+
+    /// The first seconds of the bundled sample.
+    pub(crate) fn sample_start(seconds: u32) -> anyhow::Result<Self> {
+        let sample = demo::speech_sample_start(seconds)?;
+        let sample = SpeechFile::from_bytes("the bundled sample.wav", sample)?;
+        Ok(Self(sample))
+    }
+
+    /// A reader at its start.
     pub(crate) fn open(&self) -> anyhow::Result<AudioReader> {
-        match self {
-            Self::File(path) => {
-                let reader = AudioReader::open(path)?;
-                let rate = u64::from(reader.format().rate_hz);
-                if let Some(frames) = reader.expected_frames()
-                    && frames * SPEECH_MIN_FRACTION < rate
-                {
-                    let error = anyhow::anyhow!(
-                        "audio file {} is too short to be speech: {frames} samples at {rate} Hz",
-                        path.display()
-                    );
-                    return Err(error).or_hint("give at least a twenty-fifth of a second");
-                }
-                Ok(reader)
-            }
-            Self::Sample => Ok(AudioReader::from_bytes(
-                "the bundled sample",
-                demo::speech_sample(),
-            )?),
-            Self::SampleStart { seconds } => Ok(AudioReader::from_bytes(
-                "the bundled sample.wav",
-                demo::speech_sample_start(*seconds)?,
-            )?),
+        let reader = self.0.reader()?;
+        let rate = u64::from(reader.format().rate_hz);
+        if let Some(frames) = reader.expected_frames()
+            && frames * SPEECH_MIN_FRACTION < rate
+        {
+            let error = anyhow::anyhow!(
+                "audio file {} is too short to be speech: {frames} samples at {rate} Hz",
+                self.0.name()
+            );
+            return Err(error).or_hint("give at least a twenty-fifth of a second");
+        }
+        Ok(reader)
+    }
+
+    /// Two readers at its start: for the lips, and for the film's sound. Says what is worth a word about the file.
+    pub(crate) fn open_twice(&self, output: &Output) -> anyhow::Result<(AudioReader, AudioReader)> {
+        let (speech, sound) = (self.open()?, self.open()?);
+        for note in speech.notes() {
+            output.warning(format_args!("{}: {note}", self.0.name()));
+        }
+        Ok((speech, sound))
+    }
+
+    /// Says how many packets of it could not be decoded, if any.
+    pub(crate) fn tell_damage(&self, packets: u64, output: &Output) {
+        if packets > 0 {
+            output.warning(format_args!(
+                "{}: {packets} damaged packet{} could not be decoded: there is silence instead",
+                self.0.name(),
+                if packets == 1 { "" } else { "s" },
+            ));
         }
     }
 }
 
 impl Args {
     /// What `--audio` names, or the sample.
-    pub(super) fn speech(&self) -> Speech {
+    pub(super) fn speech(&self) -> anyhow::Result<Speech> {
         match &self.audio {
-            Some(path) => Speech::File(path.clone()),
-            None => Speech::Sample,
+            Some(path) => Ok(Speech(SpeechFile::open(path)?)),
+            None => Speech::sample(),
         }
     }
 }
@@ -106,7 +119,7 @@ pub(super) fn run(
     let config = Config::load(&global.config)?;
     let job = Job {
         model: args.model.clone(),
-        speech: args.speech(),
+        speech: args.speech()?,
         start_frame: args.start_frame,
         target,
     };
@@ -122,7 +135,8 @@ pub(super) fn run(
 /// Whatever is wrong with the model, the speech or the place to write to.
 pub(crate) fn render(config: &Config, job: &Job, output: &Output) -> anyhow::Result<Report> {
     // Before the model, which takes seconds: what is wrong with the files should be said at once.
-    let (reader, sound) = (job.speech.open()?, job.speech.open()?);
+    let (reader, sound) = job.speech.open_twice(output)?;
+    let damage = reader.damage();
     let studio = Studio::open(config, job, output)?;
     cli::block_on(cli::until_stopped(async {
         let film = studio.film(job, Some(sound))?;
@@ -148,6 +162,7 @@ pub(crate) fn render(config: &Config, job: &Job, output: &Output) -> anyhow::Res
         let summary = summary?;
         let written = finish(writer).await?;
         bar.finish_and_clear();
+        job.speech.tell_damage(damage.packets(), output);
         let mut report = studio.report(job);
         report.set_speed(summary.frames, started.elapsed());
         report.set_stages(&summary.timings, summary.frames);

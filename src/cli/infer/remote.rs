@@ -95,8 +95,9 @@ async fn talk(
     target: &Target,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let speech = args.speech();
-    let (reader, sound) = (speech.open()?, speech.open()?);
+    let speech = args.speech()?;
+    let (reader, sound) = speech.open_twice(output)?;
+    let damage = reader.damage();
     let client = connect(Some(url), &args.remote.token, global).await?;
     let mut report = report(&client, args, target).await?;
     let bar = output.frames_bar(0);
@@ -153,6 +154,7 @@ async fn talk(
     };
     let written = finish(writer).await?;
     bar.finish_and_clear();
+    speech.tell_damage(damage.packets(), output);
     report.set_speed(summary.frames, started.elapsed());
     report.set_stages(&summary.timings, summary.frames);
     report.set_written(&written);
@@ -254,8 +256,7 @@ async fn one_batch(
     count: usize,
     output: &Output,
 ) -> anyhow::Result<Report> {
-    let speech = args.speech();
-    let (mut reader, sound) = (speech.open()?, speech.open()?);
+    let (mut reader, sound) = args.speech()?.open_twice(output)?;
     let client = connect(Some(url), &args.remote.token, global).await?;
     let mut report = report(&client, args, target).await?;
     let model = local_copy(global, args, output)?;

@@ -22,7 +22,7 @@ fn read_all(mut reader: AudioReader) -> Result<(PcmFormat, Vec<f32>), AudioError
         assert!(!chunk.is_empty());
         samples.extend_from_slice(chunk);
     }
-    assert_eq!(reader.damaged_packets(), 0);
+    assert_eq!(reader.damage().packets(), 0);
     Ok((reader.format(), samples))
 }
 
