@@ -438,12 +438,12 @@ fn a_network_brings_the_file_of_its_weights() {
         .find(|tensor| tensor.name == "wv")
         .unwrap();
     std::fs::write(
-        tree.path("weights.bin"),
+        tree.path("weights.data"),
         std::mem::take(&mut tensor.raw_data),
     )
     .unwrap();
     tensor.data_location = 1;
-    let length = std::fs::metadata(tree.path("weights.bin")).unwrap().len();
+    let length = std::fs::metadata(tree.path("weights.data")).unwrap().len();
     let place = |location: &str| {
         let length = length.to_string();
         let entries = [("location", location), ("offset", "0"), ("length", &length)];
@@ -453,9 +453,10 @@ fn a_network_brings_the_file_of_its_weights() {
         });
         entries.to_vec()
     };
-    tensor.external_data = place("weights.bin");
+    tensor.external_data = place("weights.data");
     let network = tree.path("net.onnx");
-    std::fs::write(&network, model.encode_to_vec()).unwrap();
+    let with_weights = model.encode_to_vec();
+    std::fs::write(&network, &with_weights).unwrap();
     let encoder = golden("networks/audio_encoder.onnx");
     let arguments = [
         "--checkpoint",
@@ -466,23 +467,52 @@ fn a_network_brings_the_file_of_its_weights() {
     ];
     document(&tree.import_with(&arguments));
     assert!(
-        std::fs::read(tree.avatar().join("weights.bin")).unwrap()
-            == std::fs::read(tree.path("weights.bin")).unwrap()
+        std::fs::read(tree.avatar().join("weights.data")).unwrap()
+            == std::fs::read(tree.path("weights.data")).unwrap()
     );
-    // A place that leads out of the folder is not followed.
-    let graph = model.graph.as_mut().unwrap();
-    let tensor = graph
-        .initializer
+    // A place that leads out of the folder is not followed, and no file of the avatar's own is overwritten.
+    for location in ["../weights.data", "audio_encoder.onnx"] {
+        let graph = model.graph.as_mut().unwrap();
+        let mut weights = graph.initializer.iter_mut();
+        let tensor = weights.find(|tensor| tensor.name == "wv").unwrap();
+        tensor.external_data = place(location);
+        std::fs::write(&network, model.encode_to_vec()).unwrap();
+        if tree.avatar().exists() {
+            std::fs::remove_dir_all(tree.path("models")).unwrap();
+            std::fs::remove_file(tree.config()).unwrap();
+        }
+        let text = refusal(&tree, &tree.import_with(&arguments));
+        assert!(
+            text.contains(&format!("keeps weights in {location:?}")),
+            "{text}"
+        );
+    }
+    // Two networks whose weights are called alike would share one file.
+    let bytes = std::fs::read(encoder).unwrap();
+    let mut model = ModelProto::decode(&*bytes).unwrap();
+    let weights = &mut model.graph.as_mut().unwrap().initializer;
+    let tensor = weights
         .iter_mut()
-        .find(|tensor| tensor.name == "wv")
+        .find(|tensor| tensor.name == "w")
         .unwrap();
-    tensor.external_data = place("../weights.bin");
-    std::fs::write(&network, model.encode_to_vec()).unwrap();
-    std::fs::remove_dir_all(tree.path("models")).unwrap();
-    std::fs::remove_file(tree.config()).unwrap();
+    let other = tree.path("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(
+        other.join("weights.data"),
+        std::mem::take(&mut tensor.raw_data),
+    )
+    .unwrap();
+    tensor.data_location = 1;
+    tensor.external_data = place("weights.data");
+    let encoder = other.join("encoder.onnx");
+    std::fs::write(&encoder, model.encode_to_vec()).unwrap();
+    std::fs::write(&network, with_weights).unwrap();
+    let arguments = [
+        "--checkpoint",
+        network.to_str().unwrap(),
+        "--audio-encoder",
+        encoder.to_str().unwrap(),
+    ];
     let text = refusal(&tree, &tree.import_with(&arguments));
-    assert!(
-        text.contains("keeps weights in \"../weights.bin\", which is not beside it"),
-        "{text}"
-    );
+    assert!(text.contains("and so does the other network"), "{text}");
 }

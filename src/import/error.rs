@@ -58,8 +58,10 @@ pub(crate) enum ImportError {
     CropRects(#[from] CropRectsError),
     #[error(transparent)]
     Background(#[from] BackgroundError),
-    #[error("the network {} keeps weights in {location:?}, which is not beside it", path.display())]
+    #[error("the network {} keeps weights in {location:?}, which cannot be copied with it", path.display())]
     WeightsElsewhere { path: PathBuf, location: String },
+    #[error("the network {} keeps weights in {location:?}, and so does the other network", path.display())]
+    SameWeights { path: PathBuf, location: String },
     #[error("the film {} cannot be read: {reason}", path.display())]
     Film { path: PathBuf, reason: String },
     #[error("frame {frame}: the crop rect {rect:?} lies outside the {size} picture")]
@@ -121,6 +123,9 @@ impl ImportError {
                 return Some(format!(
                     "make pictures of it: mkdir -p \"{pictures}\" && ffmpeg -i \"{film}\" -start_number 0 \"{pictures}/%d.png\""
                 ));
+            }
+            Self::WeightsElsewhere { .. } | Self::SameWeights { .. } => {
+                "save it in one file where onnx is: onnx.save(onnx.load(\"net.onnx\"), \"whole.onnx\")"
             }
             Self::Exists { .. } => "choose another --name, or replace it with --force",
             Self::Outside { .. } => {

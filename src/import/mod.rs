@@ -67,6 +67,16 @@ impl Files {
             folder: folder.to_owned(),
         }
     }
+
+    /// Whether one of them is called so, or may be.
+    fn has(&self, name: &Path) -> bool {
+        let own = [&self.generator, &self.encoder, &self.frames, &self.rects];
+        let is_json = name.extension().is_some_and(|ending| ending == "json");
+        is_json
+            || own
+                .iter()
+                .any(|path| path.file_name() == Some(name.as_os_str()))
+    }
 }
 
 /// What an import does at the moment.

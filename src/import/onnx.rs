@@ -59,15 +59,24 @@ fn copy_weights(
         name.components().collect::<Vec<_>>()[..],
         [Component::Normal(_)]
     );
-    if !is_beside {
+    // Nor may it take the place of a file that the avatar has.
+    if !is_beside || workshop.files.has(name) {
         return Err(ImportError::WeightsElsewhere {
             path: network.to_owned(),
             location: location.to_owned(),
         });
     }
     let (from, to): (PathBuf, PathBuf) = (network.with_file_name(name), to.with_file_name(name));
-    let mut file = std::fs::File::open(&from).map_err(ImportError::read(&from))?;
-    workshop.write_with(&to, |to| std::io::copy(&mut file, to).map(drop))
+    let bytes = std::fs::read(&from).map_err(ImportError::read(&from))?;
+    match std::fs::read(&to) {
+        // An earlier run has copied it, or both networks share it.
+        Ok(there) if there == bytes => Ok(()),
+        Ok(_) => Err(ImportError::SameWeights {
+            path: network.to_owned(),
+            location: location.to_owned(),
+        }),
+        Err(_) => workshop.write(&to, &bytes),
+    }
 }
 
 /// Which network that is not served takes these inputs.
