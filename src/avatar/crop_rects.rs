@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::frame::{Rect, Size};
 
+/// Some editors begin a file of UTF-8 with it.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// One rect a frame, in frame order, in pixels of the background.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CropRects {
@@ -129,10 +132,13 @@ impl CropRects {
 
 /// The frames of the file, in order, not yet looked at.
 fn entries(text: &[u8], path: &Path) -> Result<Vec<Value>, CropRectsError> {
-    let value: Value = serde_json::from_slice(text).map_err(|source| CropRectsError::Json {
-        path: path.to_owned(),
-        source,
-    })?;
+    let value: Value =
+        serde_json::from_slice(text.strip_prefix(BOM).unwrap_or(text)).map_err(|source| {
+            CropRectsError::Json {
+                path: path.to_owned(),
+                source,
+            }
+        })?;
     let form = |reason: &str| CropRectsError::Form {
         path: path.to_owned(),
         reason: reason.to_owned(),
@@ -257,6 +263,12 @@ mod tests {
         assert_eq!(flat, keyed);
         assert_eq!(flat.get(1), Rect::new(5, 6, 7, 8));
         assert_eq!((flat.len(), flat.get(2)), (2, None));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let marked = parse("\u{feff}[[1,2,3,4]]").unwrap();
+        assert_eq!(marked, parse("[[1,2,3,4]]").unwrap());
     }
 
     #[test]

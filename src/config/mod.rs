@@ -13,6 +13,7 @@ mod raw;
 mod reader;
 mod render;
 mod source;
+mod successors;
 mod values;
 
 #[cfg(test)]
@@ -283,6 +284,8 @@ pub struct Onnx {
     pub max_batch: Option<usize>,
     /// `batch_delay_ms`: how long the first frame of a batch waits for company.
     pub batch_delay: Duration,
+    /// `server.worker_count`: sessions per avatar that an original's file asks for, on a CPU at most one a core.
+    pub worker_count: Option<usize>,
     /// `queue_frames`: frames that may wait per avatar; more are refused with `RESOURCE_EXHAUSTED`.
     pub queue_frames: usize,
     /// `hang_timeout_seconds`: a run of the network longer than this fails, and its session is replaced.

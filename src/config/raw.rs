@@ -120,6 +120,16 @@ fn syntax_problem(error: &serde_yaml::Error) -> Problem {
         snippets: SnippetMode::Off,
     });
     let place = error.location().map(Place::from).unwrap_or_default();
+    if rendered.contains("limits breached: Documents") {
+        return Problem {
+            line: place.line,
+            column: place.column,
+            key: String::new(),
+            value: String::new(),
+            message: "the file holds more than one YAML document".to_owned(),
+            hint: Some("a line `---` begins another one: keep one document, without such a line in its middle".to_owned()),
+        };
+    }
     let line = rendered.lines().next().unwrap_or_default();
     let message = line.rsplit_once(" at line ").map_or(line, |(head, _)| head);
     let hint = if message.contains("escape") {

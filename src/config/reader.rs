@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use super::error::Problem;
 use super::raw::{Key, Node, Place, Value, shorten};
+use super::successors;
 
 /// Problems that are kept; a file with more is wrong from the ground up.
 pub(super) const PROBLEMS_MAX: usize = 100;
@@ -71,7 +72,20 @@ impl Report {
 
     /// Turns unknown keys into problems, now that all known ones are listed, and sorts by place.
     pub(super) fn finish(&mut self) {
-        for unknown in std::mem::take(&mut self.unknown) {
+        let unknown = std::mem::take(&mut self.unknown);
+        let foreign = unknown
+            .iter()
+            .find(|unknown| successors::hint(unknown.pattern, &unknown.key.name).is_some());
+        if let Some(foreign) = foreign {
+            self.add(
+                foreign.key.place,
+                "",
+                String::new(),
+                successors::RECOGNISED.to_owned(),
+                None,
+            );
+        }
+        for unknown in unknown {
             let hint = self.suggestion(&unknown);
             let path = join(&unknown.section, &unknown.key.name);
             self.add(
@@ -88,6 +102,9 @@ impl Report {
 
     fn suggestion(&self, unknown: &Unknown) -> String {
         let name = &unknown.key.name;
+        if let Some(hint) = successors::hint(unknown.pattern, name) {
+            return hint.to_owned();
+        }
         let here: Vec<&str> = self
             .keys
             .iter()

@@ -39,7 +39,10 @@ impl LoadOptions {
         };
         Self {
             workers: WorkerOptions {
-                sessions: onnx.sessions_per_model.unwrap_or(sessions),
+                sessions: onnx
+                    .sessions_per_model
+                    .or_else(|| useful_sessions(onnx.worker_count?, gpu))
+                    .unwrap_or(sessions),
                 session: SessionOptions {
                     intra_threads: onnx.intra_threads.unwrap_or(threads),
                     ..SessionOptions::default()
@@ -54,6 +57,23 @@ impl LoadOptions {
             visual_cache_bytes: onnx.visual_cache_bytes,
         }
     }
+}
+
+/// The sessions that `server.worker_count` asks for, as many of them as the machine has cores for.
+fn useful_sessions(worker_count: usize, gpu: bool) -> Option<usize> {
+    let sessions = if gpu {
+        worker_count
+    } else {
+        worker_count.min(cpu::cores())
+    };
+    if sessions < worker_count {
+        tracing::info!(
+            worker_count,
+            sessions,
+            "server.worker_count is lowered to one session a core; onnx.sessions_per_model sets any number"
+        );
+    }
+    Some(sessions)
 }
 
 /// What `config.yaml` says about the engine.

@@ -28,11 +28,12 @@ pub(super) fn config(root: Option<&Node>, path: &Path, report: &mut Report) -> C
     .map(|(name, meaning)| (top.take(name, "section", "", meaning), top.place(name)));
     top.finish();
 
+    let (server, original) = server(section("server", server_at, report), base);
     let config = Config {
         path: path.to_owned(),
-        server: server(section("server", server_at, report), base),
+        server,
         capacity: capacity(section("capacity", capacity_at, report), base),
-        onnx: onnx::read(section("onnx", onnx_at, report), base),
+        onnx: onnx::read(section("onnx", onnx_at, report), base, original),
         models: Vec::new(),
         logging: logging(section("logging", logging_at, report), base),
     };
@@ -49,7 +50,14 @@ fn section<'a, 'r>(
     Section::open(node, name, name.to_owned(), place, report)
 }
 
-fn server(mut s: Section<'_, '_>, base: &Path) -> Server {
+/// Keys that the original server has in `server` and that are about the networks.
+#[derive(Clone, Copy, Debug)]
+struct OriginalKeys {
+    worker_count: Option<usize>,
+    queue_size: Option<usize>,
+}
+
+fn server(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys) {
     let grpc = Listen {
         host: None,
         port: 50053,
@@ -142,8 +150,22 @@ fn server(mut s: Section<'_, '_>, base: &Path) -> Server {
             "how long a ping may stay unanswered before the connection is closed",
         ),
     };
+    let original = OriginalKeys {
+        worker_count: count(s.optional_integer(
+            "worker_count",
+            "not set",
+            1..=256,
+            "the original's key for `onnx.sessions_per_model`; on a CPU at most one a core",
+        )),
+        queue_size: count(s.optional_integer(
+            "queue_size",
+            "not set",
+            1..=1_000_000,
+            "the original's key for `onnx.queue_frames`, which begins at 25: a smaller one means 25",
+        )),
+    };
     s.finish();
-    server
+    (server, original)
 }
 
 fn capacity(mut s: Section<'_, '_>, base: &Path) -> Capacity {

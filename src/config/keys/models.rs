@@ -135,8 +135,8 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
         ) * MIB,
         audio_padding: s.choice(
             "audio_padding",
-            Padding::Edge,
-            "what audio windows hold past the ends of a clip: the nearest feature, or zeros; as in training",
+            Padding::Zeros,
+            "what audio windows hold past the ends of a clip, as in training: zeros (SyncTalk_2D), or the nearest feature",
         ),
         compositing: s.choice(
             "compositing",

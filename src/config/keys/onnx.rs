@@ -4,10 +4,14 @@ use std::path::Path;
 
 use super::super::reader::Section;
 use super::super::{BackendChoice, Choice, ExecutionProvider, Fallback, Onnx, Profile};
-use super::{MIB, count, resolve};
+use super::{MIB, OriginalKeys, count, resolve};
+
+/// A batch is queued whole.
+const QUEUE_FRAMES_MIN: usize = 25;
 
 /// Reads `onnx`.
-pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> Onnx {
+pub(super) fn read(mut s: Section<'_, '_>, base: &Path, original: OriginalKeys) -> Onnx {
+    check_original(&mut s, original);
     let library_path = s.path(
         "library_path",
         "searched",
@@ -67,9 +71,10 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> Onnx {
         queue_frames: s.integer(
             "queue_frames",
             256,
-            25..=1_000_000,
+            QUEUE_FRAMES_MIN as u64..=1_000_000,
             "frames that may wait per avatar; more are refused with RESOURCE_EXHAUSTED",
         ) as usize,
+        worker_count: original.worker_count,
         hang_timeout: s.seconds(
             "hang_timeout_seconds",
             60.0,
@@ -84,8 +89,37 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> Onnx {
         ) * MIB,
     };
     check_onnx(&mut s, &onnx);
+    let queue_frames = match original.queue_size {
+        Some(frames) if s.is_blank("queue_frames") => frames.max(QUEUE_FRAMES_MIN),
+        _ => onnx.queue_frames,
+    };
     s.finish();
-    onnx
+    Onnx {
+        queue_frames,
+        ..onnx
+    }
+}
+
+/// One setting cannot have two values.
+fn check_original(s: &mut Section<'_, '_>, original: OriginalKeys) {
+    let pairs = [
+        (
+            "sessions_per_model",
+            "server.worker_count",
+            original.worker_count,
+        ),
+        ("queue_frames", "server.queue_size", original.queue_size),
+    ];
+    for (key, original, value) in pairs {
+        if let Some(value) = value.filter(|_| !s.is_blank(key)) {
+            s.conflict(
+                key,
+                &value,
+                &format!("`{original}` means the same, and is set as well"),
+                &format!("remove `{original}`"),
+            );
+        }
+    }
 }
 
 /// What the keys of `onnx` must agree on.

@@ -16,7 +16,6 @@ fn broken_yaml_says_where() {
         ("a: 'open\n", 1..=2),
         ("a: *nowhere\n", 1..=1),
         ("a: b: c\n", 1..=1),
-        ("a: 1\n---\nb: 2\n", 1..=3),
         ("a: !secret b\n", 1..=1),
         ("? [a]\n: b\n", 1..=1),
     ] {
@@ -28,6 +27,11 @@ fn broken_yaml_says_where() {
         assert!(line.contains(&problem.line), "{text:?}: {problem:?}");
         assert!(!problem.message.ends_with('.'), "{problem:?}");
     }
+    let two = problem("a: 1\n---\nb: 2\n");
+    assert_eq!(
+        (two.line, &*two.message),
+        (2, "the file holds more than one YAML document")
+    );
     let escape = problem("a: \"C:\\models\"\n");
     assert!(escape.hint.unwrap().contains("single quotes"));
 }

@@ -14,6 +14,8 @@ const OLD: &str = r#"
 server:
   port: ":50053"
   max_message_size_mb: 200
+  worker_count: 4
+  queue_size: 100
 onnx:
   library_path: "/opt/onnxruntime/libonnxruntime.so"
   cuda_enabled: true
@@ -84,6 +86,10 @@ fn a_file_of_the_original_keeps_its_meaning() {
         config.onnx.execution_providers,
         [ExecutionProvider::Cuda, ExecutionProvider::Cpu]
     );
+    assert_eq!(
+        (config.onnx.worker_count, config.onnx.queue_frames),
+        (Some(4), 100)
+    );
     let sanders = config.model("sanders").unwrap();
     assert_eq!(
         sanders.model_path,
@@ -104,6 +110,60 @@ fn a_file_of_the_original_keeps_its_meaning() {
         (config.logging.stats_report, config.logging.log_file),
         (None, None)
     );
+}
+
+#[test]
+fn the_originals_keys_for_sessions_and_the_queue_are_taken() {
+    let onnx = |rest: &str| parse(&with(rest)).unwrap().onnx;
+    // A batch of 25 is queued whole.
+    assert_eq!(onnx("server: {queue_size: 10}").queue_frames, 25);
+    assert_eq!(onnx("server: {queue_size: 400}").queue_frames, 400);
+    assert_eq!(onnx("").queue_frames, 256);
+    assert_eq!(onnx("").worker_count, None);
+    for (both, key) in [
+        (
+            "server: {queue_size: 100}\nonnx: {queue_frames: 200}",
+            "onnx.queue_frames",
+        ),
+        (
+            "server: {worker_count: 2}\nonnx: {sessions_per_model: 2}",
+            "onnx.sessions_per_model",
+        ),
+    ] {
+        let problem = problem(&with(both));
+        assert_eq!(problem.key, key);
+        assert!(problem.message.contains("means the same"), "{problem:?}");
+    }
+}
+
+#[test]
+fn a_successors_file_is_recognised_and_its_keys_are_translated() {
+    let text = with(
+        "models_root: /data\ngpus: {enabled: true}\ncapacity: {idle_timeout_minutes: 5}\n\
+         onnx: {intra_op_threads: 2, inter_op_threads: 1}\nlogging: {log_level: info}\n",
+    );
+    let problems = problems(&text);
+    let recognised: Vec<_> = problems
+        .iter()
+        .filter(|problem| problem.message.contains("successor of the original server"))
+        .collect();
+    assert_eq!(recognised.len(), 1);
+    for (key, words) in [
+        ("models_root", "in front of every relative path"),
+        ("gpus", "cuda_device"),
+        ("capacity.idle_timeout_minutes", "idle_unload_minutes"),
+        ("onnx.intra_op_threads", "intra_threads"),
+        ("onnx.inter_op_threads", "no such setting"),
+        ("logging.log_level", "`level`"),
+    ] {
+        let problem = problems.iter().find(|problem| problem.key == key).unwrap();
+        assert!(
+            problem.hint.as_ref().unwrap().contains(words),
+            "{problem:?}"
+        );
+    }
+    let own = super::Config::parse(&with("server: {prot: 1}"), Path::new("c.yaml")).unwrap_err();
+    assert!(!own.to_string().contains("successor"));
 }
 
 #[test]
@@ -131,7 +191,10 @@ fn the_shipped_file_holds_the_defaults() {
     );
     let named = &bare.models[0];
     for model in shipped.models {
+        // As the demo's network was trained.
+        assert_eq!(model.audio_padding, Padding::Edge);
         let defaults = Model {
+            audio_padding: Padding::Zeros,
             id: named.id.clone(),
             model_path: named.model_path.clone(),
             background_dir: named.background_dir.clone(),

@@ -120,7 +120,7 @@ impl Auth {
 
     fn parse(text: &str, path: &Path) -> Result<Self, TokensError> {
         let mut tokens: Vec<Token> = Vec::new();
-        for (index, line) in text.lines().enumerate() {
+        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -254,6 +254,11 @@ mod tests {
         pairs
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
             .collect()
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert!(parse("\u{feff}user studio-a 0123456789abcdef\n").is_ok());
     }
 
     #[test]
