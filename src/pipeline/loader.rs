@@ -41,7 +41,7 @@ impl LoadOptions {
             workers: WorkerOptions {
                 sessions: onnx
                     .sessions_per_model
-                    .or_else(|| useful_sessions(onnx.worker_count?, gpu))
+                    .or_else(|| Some(useful_sessions(onnx.worker_count?, gpu)))
                     .unwrap_or(sessions),
                 session: SessionOptions {
                     intra_threads: onnx.intra_threads.unwrap_or(threads),
@@ -60,7 +60,7 @@ impl LoadOptions {
 }
 
 /// The sessions that `server.worker_count` asks for, as many of them as the machine has cores for.
-fn useful_sessions(worker_count: usize, gpu: bool) -> Option<usize> {
+fn useful_sessions(worker_count: usize, gpu: bool) -> usize {
     let sessions = if gpu {
         worker_count
     } else {
@@ -73,7 +73,7 @@ fn useful_sessions(worker_count: usize, gpu: bool) -> Option<usize> {
             "server.worker_count is lowered to one session a core; onnx.sessions_per_model sets any number"
         );
     }
-    Some(sessions)
+    sessions
 }
 
 /// What `config.yaml` says about the engine.

@@ -150,7 +150,13 @@ fn server(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys) {
             "how long a ping may stay unanswered before the connection is closed",
         ),
     };
-    let original = OriginalKeys {
+    let original = original_keys(&mut s);
+    s.finish();
+    (server, original)
+}
+
+fn original_keys(s: &mut Section<'_, '_>) -> OriginalKeys {
+    OriginalKeys {
         worker_count: count(s.optional_integer(
             "worker_count",
             "not set",
@@ -163,9 +169,7 @@ fn server(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys) {
             1..=1_000_000,
             "the original's key for `onnx.queue_frames`, which begins at 25: a smaller one means 25",
         )),
-    };
-    s.finish();
-    (server, original)
+    }
 }
 
 fn capacity(mut s: Section<'_, '_>, base: &Path) -> Capacity {
