@@ -1,0 +1,235 @@
+//! Encoding the slices of one picture.
+
+use std::ops::Range;
+
+use super::bits::{BitWriter, put_nal, se_bits};
+use super::deblock::Deblocking;
+use super::header::PictureHeader;
+use super::inter::{Part, predict, sad_at};
+use super::intra_search::{Candidate, Surroundings, best_16, intra4, intra16};
+use super::layout::{Layout, Pixels, Planes, Vector};
+use super::macroblock::{Choice, Kind, Levels, MbInfo, Shape, Site, put_macroblock};
+use super::motion;
+use super::residual::{Quantisers, chroma, is_nothing, luma_inter, rebuild_inter};
+use super::transform::Rounding;
+
+/// How much time may be spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::encoder::h264) enum Effort {
+    /// While a viewer waits.
+    Live,
+    /// Once, for all viewers.
+    Thorough,
+}
+
+/// Encodes the pictures of one layout, each predicted from the one before.
+#[derive(Clone, Debug)]
+pub(in crate::encoder::h264) struct PictureEncoder {
+    q: Quantisers,
+    deblocking: Deblocking,
+    /// What a bit is worth in absolute difference.
+    penalty: u32,
+    /// A difference up to which no vector is looked for.
+    still: u32,
+    effort: Effort,
+    infos: Vec<MbInfo>,
+    /// What decoders see of this picture and of the one before.
+    now: Planes,
+    before: Planes,
+    bits: BitWriter,
+    candidate: Box<Candidate>,
+}
+
+/// A difference from which on prediction from the same picture is tried in a predicted one.
+const INTRA_FROM: u32 = 1024;
+
+impl PictureEncoder {
+    pub(in crate::encoder::h264) fn new(layout: &Layout, qp: u8, effort: Effort) -> Self {
+        let planes = Planes::new(layout.width, layout.height);
+        Self {
+            q: Quantisers::new(qp),
+            deblocking: Deblocking::new(qp),
+            penalty: penalty(qp),
+            still: 16 * u32::from(qp),
+            effort,
+            infos: vec![MbInfo::default(); layout.places.len()],
+            now: planes.clone(),
+            before: planes,
+            bits: BitWriter::default(),
+            candidate: Box::new(Candidate {
+                choice: Choice::Inter {
+                    shape: Shape::Whole,
+                    vectors: [Vector::ZERO; 4],
+                },
+                levels: Levels::ZERO,
+                pixels: Pixels::ZERO,
+            }),
+        }
+    }
+
+    /// What decoders see of the picture encoded last.
+    pub(in crate::encoder::h264) fn planes(&self) -> &Planes {
+        &self.now
+    }
+
+    /// Bytes of memory held.
+    pub(in crate::encoder::h264) fn memory_bytes(&self) -> usize {
+        3 * self.now.luma.len() + self.infos.len() * size_of::<MbInfo>()
+    }
+
+    /// Encodes one picture: appends its slices to `out`, and where each begins to `starts`. `source` gives the
+    /// samples of the layout's places, by their index.
+    pub(in crate::encoder::h264) fn encode<'s>(
+        &mut self,
+        layout: &Layout,
+        header: PictureHeader,
+        source: impl Fn(usize) -> &'s Pixels,
+        out: &mut Vec<u8>,
+        starts: &mut Vec<usize>,
+    ) {
+        std::mem::swap(&mut self.now, &mut self.before);
+        for slice in &layout.slices {
+            self.bits.clear();
+            header.put_slice(&mut self.bits, layout.places[slice.start].address);
+            if header.is_key() {
+                for at in slice.clone() {
+                    self.intra(layout, at, source(at));
+                }
+            } else {
+                self.predicted(layout, slice.clone(), &source);
+            }
+            starts.push(out.len());
+            put_nal(header.nal_header(), self.bits.finish(), out);
+            self.deblocking.filter(layout, &self.infos, slice.clone(), &mut self.now);
+        }
+    }
+
+    /// The macroblocks of a predicted slice.
+    fn predicted<'s>(
+        &mut self,
+        layout: &Layout,
+        slice: Range<usize>,
+        source: &impl Fn(usize) -> &'s Pixels,
+    ) {
+        let mut skipped = 0;
+        for at in slice {
+            let source = source(at);
+            let site = Site {
+                place: &layout.places[at],
+                infos: &self.infos,
+            };
+            let skip = site.skipped();
+            let can_skip = motion::is_allowed(layout, site.place, Part::WHOLE, skip);
+            let is_skipped = self.choose(layout, at, source, can_skip.then_some(skip));
+            if is_skipped {
+                self.infos[at] = MbInfo {
+                    vectors: [skip; 4],
+                    ..MbInfo::default()
+                };
+                skipped += 1;
+            } else {
+                self.bits.put_ue(skipped);
+                skipped = 0;
+                self.put(layout, at, true);
+            }
+            self.now.write(layout.corner(&layout.places[at]), &self.candidate.pixels);
+        }
+        if skipped > 0 {
+            self.bits.put_ue(skipped);
+        }
+    }
+
+    /// Chooses how a macroblock of a predicted slice is sent; true if it is skipped.
+    fn choose(
+        &mut self,
+        layout: &Layout,
+        at: usize,
+        source: &Pixels,
+        skip: Option<Vector>,
+    ) -> bool {
+        let place = &layout.places[at];
+        let infos = &self.infos;
+        let site = Site { place, infos };
+        let (x, y) = (place.x as usize, place.y as usize);
+        let corner = layout.corner(place).0;
+        let still = sad_at(&source.luma, Part::WHOLE, &self.before.luma, self.before.width, corner);
+        let mut best = (Vector::ZERO, still);
+        if place.moves && still > self.still {
+            let expected = site.predicted(&[Vector::ZERO; 4], Shape::Whole, Part::WHOLE);
+            let search = motion::Search {
+                layout,
+                before: &self.before,
+                source: &source.luma,
+                corner: (x, y),
+                part: Part::WHOLE,
+                expected,
+                penalty: self.penalty,
+            };
+            best = search.run(&[skip.unwrap_or_default(), expected, self.infos[at].vectors[0]], still, self.effort);
+        }
+        let candidate = &mut *self.candidate;
+        if best.1 > INTRA_FROM {
+            let around = Surroundings::of(layout, place, &self.now);
+            let mut predicted = [0; 256];
+            let (mode, difference) = best_16(source, &around, &mut predicted);
+            if difference + 8 * self.penalty < best.1 {
+                *candidate = intra16(source, &around, (mode, &predicted), &self.q);
+                return false;
+            }
+        }
+        predict(&self.before, (x, y), Part::WHOLE, best.0, &mut candidate.pixels);
+        candidate.choice = Choice::Inter {
+            shape: Shape::Whole,
+            vectors: [best.0; 4],
+        };
+        luma_inter(&source.luma, &candidate.pixels.luma, &self.q.luma, &mut candidate.levels);
+        chroma(
+            &source.chroma,
+            &candidate.pixels.chroma,
+            &self.q.chroma,
+            Rounding::Inter,
+            &mut candidate.levels,
+        );
+        if is_nothing(&candidate.levels) && skip == Some(best.0) {
+            return true;
+        }
+        rebuild_inter(&candidate.levels, &self.q, &mut candidate.pixels);
+        false
+    }
+
+    /// A macroblock of a key picture.
+    fn intra(&mut self, layout: &Layout, at: usize, source: &Pixels) {
+        let place = &layout.places[at];
+        let site = Site {
+            place,
+            infos: &self.infos,
+        };
+        let around = Surroundings::of(layout, place, &self.now);
+        let mut predicted = [0; 256];
+        let (mode, difference) = best_16(source, &around, &mut predicted);
+        let (by_blocks, cost) = intra4(source, &around, &site, &self.q, self.penalty);
+        *self.candidate = if cost < difference {
+            by_blocks
+        } else {
+            intra16(source, &around, (mode, &predicted), &self.q)
+        };
+        self.put(layout, at, false);
+        self.now.write(layout.corner(place), &self.candidate.pixels);
+    }
+
+    /// Writes the chosen candidate.
+    fn put(&mut self, layout: &Layout, at: usize, is_p: bool) {
+        let site = Site {
+            place: &layout.places[at],
+            infos: &self.infos,
+        };
+        let Candidate { choice, levels, .. } = &*self.candidate;
+        self.infos[at] = put_macroblock(&mut self.bits, &site, choice, levels, is_p);
+    }
+}
+
+/// What a bit is worth in absolute difference: 2^((qp - 12) / 6).
+fn penalty(qp: u8) -> u32 {
+    let exact = ((f64::from(qp) - 12.0) / 6.0).exp2();
+    exact.round().max(1.0) as u32
+}
