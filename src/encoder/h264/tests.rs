@@ -1,10 +1,15 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 
-use super::codec::header::{PictureHeader, Stream};
-use super::codec::layout::{Layout, Pixels, Planes};
+use super::codec::header::{PictureHeader, Stream as Parameters};
+use super::codec::layout::{Layout, MbSize, Pixels, Planes};
 use super::codec::picture::{Effort, PictureEncoder};
-use crate::frame::Size;
+use super::{Mouth, Options, Plan, Stream, Video};
+use crate::avatar::Sequence;
+use crate::frame::{Frame, Rect, Size};
 
 /// Something moving, with texture and noise.
 fn sample(x: usize, y: usize, t: usize, noise: u32) -> u8 {
@@ -55,19 +60,63 @@ fn whole_pictures_decode_as_rebuilt() {
         for noise in [0, 8, 255] {
             for effort in [Effort::Live, Effort::Thorough] {
             let size = Size { width: 96, height: 80 };
-            let stream = Stream { size, fps: 25, qp, level: 31 };
+            let stream = Parameters { size, fps: 25, qp, level: 31 };
             let layout = Layout::around(stream.mb_size(), &vec![0..30]);
-            let mut encoder = PictureEncoder::new(&layout, qp, effort);
+            let mut encoder = PictureEncoder::new(qp, effort);
+            encoder.set_layout(&layout);
             let mut decoder = Decoder::new().unwrap();
             for t in 0..8 {
                 let source = source((6, 5), t, noise);
                 let mut out = stream.parameter_sets();
                 let header = PictureHeader { number: t as u32, key_id: 0 };
-                encoder.encode(&layout, header, |at| &source[at], &mut out, &mut Vec::new());
-                println!("qp {qp} noise {noise} t {t}: {}", out.len());
+                let slices = encoder.encode(&layout, (header, header.kind()), |at| &source[at]);
+                out.extend_from_slice(&slices.get(0));
                 same(&mut decoder, &out, encoder.planes(), size);
             }
             }
         }
+    }
+}
+
+fn frame(size: Size, t: usize, noise: u32) -> Frame {
+    let mut data = Vec::new();
+    for y in 0..size.height as usize {
+        for x in 0..size.width as usize {
+            data.extend([0, 1, 2].map(|c| sample(x + 50 * c, y, t, noise)));
+        }
+    }
+    Frame::from_rgb(size, data).unwrap()
+}
+
+#[test]
+fn spliced_pictures_decode_as_rebuilt() {
+    let size = Size { width: 160, height: 128 };
+    for noise in [0, 20] {
+    for slices_max in [3, 7, 31] {
+    let rects: Vec<_> = (0..6).map(|i| Rect::new(41 + i, 35 + 2 * i, 95 + i, 90 + 2 * i).unwrap()).collect();
+    let options = Options { fps: 25, group_frames: 8, slices_max };
+    let plan = Plan::new(size, &rects, Sequence::PingPong, &options).unwrap();
+    let frames: Vec<_> = (0..6).map(|t| Arc::new(frame(size, t, noise))).collect();
+    let video = Arc::new(Video::new(plan, 24));
+    let read = |i: usize| Ok::<_, Infallible>(Arc::clone(&frames[i]));
+    for group in 0..video.plan().groups() {
+        video.prepare(group, read).unwrap();
+    }
+    let mut stream = Stream::new(Arc::clone(&video));
+    let mut decoder = Decoder::new().unwrap();
+    for k in 0..70 {
+        let position = video.plan().position(k);
+        let patch = frame(video.plan().rect(position.background).size(), 3 * k as usize, noise);
+        let mouth = match k {
+            7..12 | 33..40 => Mouth::Rest,
+            14 | 15 | 20..25 | 42..46 => Mouth::Hold,
+            _ => Mouth::Patch(patch.data()),
+        };
+        let unit = stream.encode(k, mouth, || read(position.background)).unwrap();
+        let data = unit.parts.concat();
+        let yuv = decoder.decode(&data).unwrap().expect("a picture at once");
+        let _ = stream.check(yuv.y(), yuv.u(), yuv.v(), yuv.strides().0, yuv.strides().1, k);
+    }
+    }
     }
 }

@@ -2,7 +2,7 @@
 
 /// Bits in the order in which they are sent.
 #[derive(Clone, Debug, Default)]
-pub(in crate::encoder::h264) struct BitWriter {
+pub(super) struct BitWriter {
     bytes: Vec<u8>,
     /// The bits not yet in `bytes`, the newest lowest.
     pending: u64,
@@ -41,9 +41,8 @@ impl BitWriter {
     /// An unsigned Exp-Golomb code.
     #[inline]
     pub(super) fn put_ue(&mut self, value: u32) {
-        let bits = (value + 1).ilog2();
-        self.put(bits, 0);
-        self.put(bits + 1, value + 1);
+        debug_assert!(value < u32::from(u16::MAX));
+        self.put(2 * (value + 1).ilog2() + 1, value + 1);
     }
 
     /// A signed Exp-Golomb code: 0, 1, -1, 2, -2…
@@ -102,7 +101,7 @@ pub(super) fn se_bits(value: i32) -> u32 {
 }
 
 /// What stands before a NAL unit in a byte stream. A file of another layout puts a length in the same four bytes.
-pub(in crate::encoder::h264) const START_CODE: [u8; 4] = [0, 0, 0, 1];
+const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// Appends a NAL unit: a start code, `header`, and the payload with a 3 put in where two zeros would be followed by
 /// a byte below 4, so that no start code occurs inside.

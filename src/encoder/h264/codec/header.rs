@@ -29,10 +29,7 @@ pub(in crate::encoder::h264) struct Stream {
 impl Stream {
     /// The picture in macroblocks.
     pub(in crate::encoder::h264) fn mb_size(&self) -> MbSize {
-        MbSize {
-            width: self.size.width.div_ceil(16),
-            height: self.size.height.div_ceil(16),
-        }
+        MbSize::of(self.size)
     }
 
     /// Both parameter sets, each with its start code.
@@ -133,25 +130,49 @@ pub(in crate::encoder::h264) struct PictureHeader {
     pub(in crate::encoder::h264) key_id: u32,
 }
 
+/// What the macroblocks of a slice may be predicted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::encoder::h264) enum SliceKind {
+    /// The same picture.
+    Intra,
+    /// The picture before, too.
+    Predicted,
+}
+
 impl PictureHeader {
+    /// The kind that a picture's slices have if nothing speaks against it.
+    pub(in crate::encoder::h264) fn kind(self) -> SliceKind {
+        if self.is_key() {
+            SliceKind::Intra
+        } else {
+            SliceKind::Predicted
+        }
+    }
+
     pub(in crate::encoder::h264) fn is_key(self) -> bool {
         self.number == 0
     }
 
-    /// Begins the slice whose first macroblock is `first`. A key picture has intra slices alone; in others `intra`
-    /// slices may stand beside predicted ones.
-    pub(super) fn put_slice(self, bits: &mut BitWriter, first: u32) {
+    /// Begins the slice whose first macroblock is `first`. Only intra slices may stand in a key picture.
+    pub(super) fn put_slice(self, bits: &mut BitWriter, kind: SliceKind, first: u32) {
         bits.put_ue(first);
-        bits.put_ue(if self.is_key() { 2 } else { 0 }); // slice_type: I or P, others may differ
+        bits.put_ue(match kind {
+            SliceKind::Predicted => 0,
+            SliceKind::Intra => 2,
+        }); // slice_type: the picture's others may differ
         bits.put_ue(0); // pic_parameter_set_id
         bits.put(FRAME_NUMBER_BITS, self.number % (1 << FRAME_NUMBER_BITS));
         if self.is_key() {
             bits.put_ue(self.key_id); // idr_pic_id
+        }
+        if kind == SliceKind::Predicted {
+            bits.put(1, 0); // num_ref_idx_active_override_flag
+            bits.put(1, 0); // ref_pic_list_modification_flag_l0
+        }
+        if self.is_key() {
             bits.put(1, 0); // no_output_of_prior_pics_flag
             bits.put(1, 0); // long_term_reference_flag
         } else {
-            bits.put(1, 0); // num_ref_idx_active_override_flag
-            bits.put(1, 0); // ref_pic_list_modification_flag_l0
             bits.put(1, 0); // adaptive_ref_pic_marking_mode_flag
         }
         bits.put_se(0); // slice_qp_delta

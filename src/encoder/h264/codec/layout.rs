@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use crate::frame::Size;
+
 /// No such macroblock.
 pub(in crate::encoder::h264) const NONE: u32 = u32::MAX;
 
 /// Samples of one macroblock: 16x16 of luma, 8x8 of each chroma.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub(in crate::encoder::h264) struct Pixels {
     pub(in crate::encoder::h264) luma: [u8; 256],
     pub(in crate::encoder::h264) chroma: [[u8; 64]; 2],
@@ -59,17 +62,16 @@ pub(in crate::encoder::h264) struct MbSize {
 }
 
 impl MbSize {
-    pub(in crate::encoder::h264) fn count(self) -> u32 {
-        self.width * self.height
+    /// The macroblocks that hold a picture.
+    pub(in crate::encoder::h264) fn of(size: Size) -> Self {
+        Self {
+            width: size.width.div_ceil(16),
+            height: size.height.div_ceil(16),
+        }
     }
 
-    pub(in crate::encoder::h264) fn whole(self) -> MbRect {
-        MbRect {
-            x0: 0,
-            y0: 0,
-            x1: self.width,
-            y1: self.height,
-        }
+    pub(in crate::encoder::h264) fn count(self) -> u32 {
+        self.width * self.height
     }
 }
 
@@ -202,8 +204,8 @@ impl Layout {
         })
     }
 
-    /// Copies of a macroblock's samples out of planes.
-    pub(super) fn corner(&self, place: &Place) -> (usize, usize) {
+    /// Where a macroblock's samples begin in planes of luma and of chroma.
+    pub(in crate::encoder::h264) fn corner(&self, place: &Place) -> (usize, usize) {
         let (x, y) = (place.x as usize, place.y as usize);
         (y * self.width + x, y / 2 * (self.width / 2) + x / 2)
     }
@@ -252,32 +254,34 @@ impl Planes {
         }
     }
 
+    /// Gives the planes other sides. What is in them then is of no use.
+    pub(super) fn resize(&mut self, width: usize, height: usize) {
+        self.width = width;
+        self.luma.resize(width * height, 0);
+        for chroma in &mut self.chroma {
+            chroma.resize(width * height / 4, 0);
+        }
+    }
+
     /// The samples of the macroblock at the given corners, see [`Layout::corner`].
-    pub(super) fn read(&self, (luma, chroma): (usize, usize), out: &mut Pixels) {
+    pub(in crate::encoder::h264) fn read(&self, (luma, chroma): (usize, usize), out: &mut Pixels) {
         copy_out(&self.luma[luma..], self.width, 16, &mut out.luma);
         for (plane, out) in self.chroma.iter().zip(&mut out.chroma) {
             copy_out(&plane[chroma..], self.width / 2, 8, out);
         }
     }
 
+    /// The samples of the macroblock in a column and a row.
+    pub(in crate::encoder::h264) fn read_at(&self, column: u32, row: u32, out: &mut Pixels) {
+        let (x, y) = (column as usize, row as usize);
+        let chroma = 8 * y * (self.width / 2) + 8 * x;
+        self.read((16 * y * self.width + 16 * x, chroma), out);
+    }
+
     pub(super) fn write(&mut self, (luma, chroma): (usize, usize), pixels: &Pixels) {
         copy_in(&pixels.luma, &mut self.luma[luma..], self.width, 16);
         for (plane, pixels) in self.chroma.iter_mut().zip(&pixels.chroma) {
             copy_in(pixels, &mut plane[chroma..], self.width / 2, 8);
-        }
-    }
-
-    /// Copies the macroblock at the given corners from other planes of the same size.
-    pub(super) fn copy(&mut self, (luma, chroma): (usize, usize), from: &Self) {
-        for row in 0..16 {
-            let at = luma + row * self.width;
-            self.luma[at..at + 16].copy_from_slice(&from.luma[at..at + 16]);
-        }
-        for (plane, from) in self.chroma.iter_mut().zip(&from.chroma) {
-            for row in 0..8 {
-                let at = chroma + row * (self.width / 2);
-                plane[at..at + 8].copy_from_slice(&from[at..at + 8]);
-            }
         }
     }
 }

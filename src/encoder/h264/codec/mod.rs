@@ -12,7 +12,6 @@ mod macroblock;
 mod motion;
 pub(super) mod picture;
 mod residual;
+pub(super) mod slices;
 mod tables;
 mod transform;
-
-pub(super) use bits::{BitWriter, START_CODE};

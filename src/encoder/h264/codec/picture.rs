@@ -2,15 +2,16 @@
 
 use std::ops::Range;
 
-use super::bits::{BitWriter, put_nal, se_bits};
+use super::bits::BitWriter;
 use super::deblock::Deblocking;
-use super::header::PictureHeader;
+use super::header::{PictureHeader, SliceKind};
 use super::inter::{Part, predict, sad_at};
 use super::intra_search::{Candidate, Surroundings, best_16, intra4, intra16};
 use super::layout::{Layout, Pixels, Planes, Vector};
-use super::macroblock::{Choice, Kind, Levels, MbInfo, Shape, Site, put_macroblock};
+use super::macroblock::{Choice, Levels, MbInfo, Shape, Site, put_macroblock};
 use super::motion;
 use super::residual::{Quantisers, chroma, is_nothing, luma_inter, rebuild_inter};
+use super::slices::{SliceBuffer, Slices};
 use super::transform::Rounding;
 
 /// How much time may be spent.
@@ -44,17 +45,16 @@ pub(in crate::encoder::h264) struct PictureEncoder {
 const INTRA_FROM: u32 = 1024;
 
 impl PictureEncoder {
-    pub(in crate::encoder::h264) fn new(layout: &Layout, qp: u8, effort: Effort) -> Self {
-        let planes = Planes::new(layout.width, layout.height);
+    pub(in crate::encoder::h264) fn new(qp: u8, effort: Effort) -> Self {
         Self {
             q: Quantisers::new(qp),
             deblocking: Deblocking::new(qp),
             penalty: penalty(qp),
             still: 16 * u32::from(qp),
             effort,
-            infos: vec![MbInfo::default(); layout.places.len()],
-            now: planes.clone(),
-            before: planes,
+            infos: Vec::new(),
+            now: Planes::new(0, 0),
+            before: Planes::new(0, 0),
             bits: BitWriter::default(),
             candidate: Box::new(Candidate {
                 choice: Choice::Inter {
@@ -64,6 +64,15 @@ impl PictureEncoder {
                 levels: Levels::ZERO,
                 pixels: Pixels::ZERO,
             }),
+        }
+    }
+
+    /// Encodes pictures of `layout` from now on. The next one must be of intra slices.
+    pub(in crate::encoder::h264) fn set_layout(&mut self, layout: &Layout) {
+        self.infos.clear();
+        self.infos.resize(layout.places.len(), MbInfo::default());
+        for planes in [&mut self.now, &mut self.before] {
+            planes.resize(layout.width, layout.height);
         }
     }
 
@@ -77,31 +86,43 @@ impl PictureEncoder {
         3 * self.now.luma.len() + self.infos.len() * size_of::<MbInfo>()
     }
 
-    /// Encodes one picture: appends its slices to `out`, and where each begins to `starts`. `source` gives the
-    /// samples of the layout's places, by their index.
+    /// Encodes one picture in slices of `kind`. `source` gives the samples of the layout's places, by their index.
     pub(in crate::encoder::h264) fn encode<'s>(
         &mut self,
         layout: &Layout,
-        header: PictureHeader,
+        (header, kind): (PictureHeader, SliceKind),
         source: impl Fn(usize) -> &'s Pixels,
-        out: &mut Vec<u8>,
-        starts: &mut Vec<usize>,
-    ) {
+    ) -> Slices {
         std::mem::swap(&mut self.now, &mut self.before);
+        let mut slices = SliceBuffer::default();
         for slice in &layout.slices {
             self.bits.clear();
-            header.put_slice(&mut self.bits, layout.places[slice.start].address);
-            if header.is_key() {
-                for at in slice.clone() {
-                    self.intra(layout, at, source(at));
+            header.put_slice(&mut self.bits, kind, layout.places[slice.start].address);
+            match kind {
+                SliceKind::Intra => {
+                    for at in slice.clone() {
+                        self.intra(layout, at, source(at));
+                    }
                 }
-            } else {
-                self.predicted(layout, slice.clone(), &source);
+                SliceKind::Predicted => self.predicted(layout, slice.clone(), &source),
             }
-            starts.push(out.len());
-            put_nal(header.nal_header(), self.bits.finish(), out);
-            self.deblocking.filter(layout, &self.infos, slice.clone(), &mut self.now);
+            slices.put(header, &mut self.bits);
+            self.deblocking
+                .filter(layout, &self.infos, slice.clone(), &mut self.now);
         }
+        slices.finish()
+    }
+
+    /// The slices of a picture that shows what the one before showed. The encoder stays as it is.
+    pub(in crate::encoder::h264) fn repeat(layout: &Layout, header: PictureHeader) -> Slices {
+        let (mut slices, mut bits) = (SliceBuffer::default(), BitWriter::default());
+        for slice in &layout.slices {
+            bits.clear();
+            header.put_slice(&mut bits, SliceKind::Predicted, layout.places[slice.start].address);
+            bits.put_ue(slice.len() as u32);
+            slices.put(header, &mut bits);
+        }
+        slices.finish()
     }
 
     /// The macroblocks of a predicted slice.

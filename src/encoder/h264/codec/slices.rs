@@ -1,0 +1,65 @@
+//! The slices of one picture, in one buffer.
+
+use bytes::Bytes;
+
+use super::bits::{BitWriter, put_nal};
+use super::header::PictureHeader;
+
+/// Slices of one picture, each with its start code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::encoder::h264) struct Slices {
+    data: Bytes,
+    /// Where each ends.
+    ends: Vec<u32>,
+}
+
+impl Slices {
+    /// One slice, without copying.
+    pub(in crate::encoder::h264) fn get(&self, index: usize) -> Bytes {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.data.slice(start as usize..self.ends[index] as usize)
+    }
+
+    pub(in crate::encoder::h264) fn byte_len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Bytes of memory held.
+    pub(in crate::encoder::h264) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.data.len() + 4 * self.ends.len()
+    }
+
+    /// All slices, and where each ends.
+    pub(in crate::encoder::h264) fn parts(&self) -> (&Bytes, &[u32]) {
+        (&self.data, &self.ends)
+    }
+
+    /// From what [`Slices::parts`] gave; none if the ends do not rise to the data's.
+    pub(in crate::encoder::h264) fn from_parts(data: Bytes, ends: Vec<u32>) -> Option<Self> {
+        let is_rising = ends.is_sorted();
+        let last = ends.last().map_or(0, |end| *end as usize);
+        (is_rising && last == data.len()).then_some(Self { data, ends })
+    }
+}
+
+/// Slices being written.
+#[derive(Debug, Default)]
+pub(super) struct SliceBuffer {
+    data: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl SliceBuffer {
+    /// The next slice: its header and macroblocks are in `bits`.
+    pub(super) fn put(&mut self, header: PictureHeader, bits: &mut BitWriter) {
+        put_nal(header.nal_header(), bits.finish(), &mut self.data);
+        self.ends.push(self.data.len() as u32);
+    }
+
+    pub(super) fn finish(self) -> Slices {
+        Slices {
+            data: self.data.into(),
+            ends: self.ends,
+        }
+    }
+}
