@@ -8,6 +8,7 @@
 //! A JPEG background prepares itself with the first frame of a quality; for raw I420, [`PreparedI420`] holds its planes.
 //! Prepared pieces are bytes ([`PreparedPng::as_bytes`], [`PreparedPng::from_bytes`]), so they can be kept on disk.
 
+pub mod h264;
 mod i420;
 mod jpeg;
 mod png;

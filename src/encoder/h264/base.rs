@@ -33,7 +33,10 @@ pub(super) fn samples(frame: &Frame) -> Vec<Pixels> {
 
 /// Converts RGB8 of `rect` into planes whose first sample is at `origin`.
 fn fill(planes: &mut Planes, origin: (u32, u32), rgb: &[u8], rect: Rect) {
-    let (x, y) = ((rect.x1() - origin.0) as usize, (rect.y1() - origin.1) as usize);
+    let (x, y) = (
+        (rect.x1() - origin.0) as usize,
+        (rect.y1() - origin.1) as usize,
+    );
     let width = planes.width;
     let chroma = y / 2 * (width / 2) + x / 2;
     let [cb, cr] = &mut planes.chroma;
@@ -70,7 +73,7 @@ pub(super) struct Base {
     /// Macroblocks by their number in the picture, rising.
     addresses: Vec<u32>,
     /// Their samples.
-    pixels: Bytes,
+    pixels: Box<[Pixels]>,
     /// The rect, and the rect extended to whole samples of chroma.
     rect: Rect,
     region: Rect,
@@ -88,7 +91,7 @@ impl Base {
             .collect();
         addresses.sort_unstable();
         addresses.dedup();
-        let pixels: Vec<Pixels> = addresses.iter().map(|&at| samples[at as usize]).collect();
+        let pixels = addresses.iter().map(|&at| samples[at as usize]).collect();
         let (rect, size) = (plan.rect(index), frame.size());
         let region = Rect::new(
             rect.x1() & !1,
@@ -99,7 +102,7 @@ impl Base {
         .expect("no smaller than the rect");
         Self {
             addresses,
-            pixels: bytemuck::cast_slice(&pixels).to_vec().into(),
+            pixels,
             rect,
             region,
             border: border(frame, rect, region).into(),
@@ -108,11 +111,7 @@ impl Base {
 
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> usize {
-        4 * self.addresses.len() + self.pixels.len() + self.border.len()
-    }
-
-    fn pixels(&self) -> &[Pixels] {
-        bytemuck::cast_slice(&self.pixels)
+        4 * self.addresses.len() + Pixels::BYTES * self.pixels.len() + self.border.len()
     }
 }
 
@@ -149,7 +148,10 @@ impl Source {
             while base.addresses[slot] < place.address {
                 slot += 1;
             }
-            let (x, y) = (16 * (place.address % columns), 16 * (place.address / columns));
+            let (x, y) = (
+                16 * (place.address % columns),
+                16 * (place.address / columns),
+            );
             let inside = region.and_then(|region| {
                 Rect::new(
                     region.x1().max(x),
@@ -169,7 +171,7 @@ impl Source {
             planes.read_at(column, row, &mut pixels);
             if inside.size().width < 16 || inside.size().height < 16 {
                 let whole = pixels;
-                pixels = base.pixels()[slot];
+                pixels = base.pixels[slot];
                 lay_over(&mut pixels, &whole, inside, (x, y));
             }
             self.own.push(pixels);
@@ -179,25 +181,28 @@ impl Source {
     /// The samples of a place.
     pub(super) fn pixels<'a>(&'a self, base: &'a Base, at: usize) -> &'a Pixels {
         match self.origins[at] {
-            Origin::Base(slot) => &base.pixels()[slot as usize],
+            Origin::Base(slot) => &base.pixels[slot as usize],
             Origin::Own(index) => &self.own[index as usize],
         }
     }
 
     /// Replaces the samples of a place.
-    pub(super) fn replace(&mut self, at: usize, pixels: Pixels) {
+    pub(super) fn replace(&mut self, at: usize, pixels: &Pixels) {
         match self.origins[at] {
-            Origin::Own(index) => self.own[index as usize] = pixels,
+            Origin::Own(index) => self.own[index as usize] = *pixels,
             Origin::Base(_) => {
                 self.origins[at] = Origin::Own(self.own.len() as u32);
-                self.own.push(pixels);
+                self.own.push(*pixels);
             }
         }
     }
 
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> usize {
-        let planes = self.planes.as_ref().map_or(0, |planes| planes.luma.len() * 3 / 2);
+        let planes = self
+            .planes
+            .as_ref()
+            .map_or(0, |planes| planes.luma.len() * 3 / 2);
         self.own.capacity() * Pixels::BYTES + self.region.capacity() + planes
     }
 
@@ -222,9 +227,9 @@ impl Source {
             for part in row_parts(rect, region, y) {
                 let pixels = match part {
                     RowPart::Patch => patch.next().unwrap_or_default(),
-                    RowPart::Border(columns) => border
-                        .split_off(..3 * columns.len())
-                        .unwrap_or_default(),
+                    RowPart::Border(columns) => {
+                        border.split_off(..3 * columns.len()).unwrap_or_default()
+                    }
                 };
                 self.region.extend_from_slice(pixels);
             }
@@ -243,10 +248,15 @@ enum RowPart {
 fn row_parts(rect: Rect, region: Rect, y: u32) -> impl Iterator<Item = RowPart> {
     let border = |from: u32, to: u32| (from < to).then_some(RowPart::Border(from..to));
     if (rect.y1()..rect.y2()).contains(&y) {
-        let (left, right) = (border(region.x1(), rect.x1()), border(rect.x2(), region.x2()));
+        let (left, right) = (
+            border(region.x1(), rect.x1()),
+            border(rect.x2(), region.x2()),
+        );
         [left, Some(RowPart::Patch), right].into_iter().flatten()
     } else {
-        [border(region.x1(), region.x2()), None, None].into_iter().flatten()
+        [border(region.x1(), region.x2()), None, None]
+            .into_iter()
+            .flatten()
     }
 }
 

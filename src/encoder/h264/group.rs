@@ -51,7 +51,7 @@ impl<'a> GroupBuilder<'a> {
         };
         Self {
             group,
-            key_id: plan.key_id(index),
+            key_id: Plan::key_id(index),
             around: encoder(&group.around),
             rest: encoder(&group.inside),
             pictures: Vec::new(),
@@ -76,12 +76,26 @@ impl<'a> GroupBuilder<'a> {
 
     /// Bytes of the pictures so far.
     pub(super) fn byte_len(&self) -> usize {
-        self.pictures.iter().map(|p| p.around.byte_len() + p.rest.byte_len()).sum()
+        self.pictures
+            .iter()
+            .map(|p| p.around.byte_len() + p.rest.byte_len())
+            .sum()
     }
 
     pub(super) fn finish(self) -> PreparedGroup {
         PreparedGroup {
             pictures: self.pictures,
         }
+    }
+}
+
+#[cfg(test)]
+impl GroupBuilder<'_> {
+    /// What decoders see around the hole and, of a mouth that rests, inside.
+    pub(super) fn rebuilt(&self) -> [(&Layout, &PictureEncoder); 2] {
+        [
+            (&self.group.around, &self.around),
+            (&self.group.inside, &self.rest),
+        ]
     }
 }

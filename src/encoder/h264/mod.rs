@@ -49,7 +49,9 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum H264Error {
     /// No level of H.264 allows it.
-    #[error("H.264 holds no pictures of {size} at {fps} frames a second: use 1 to 60 a second, and at most 139264 blocks of 16x16 pixels")]
+    #[error(
+        "H.264 holds no pictures of {size} at {fps} frames a second: use 1 to 60 a second, and at most 139264 blocks of 16x16 pixels"
+    )]
     Picture {
         /// The picture.
         size: Size,

@@ -165,7 +165,7 @@ impl Plan {
     }
 
     /// What the key pictures of a group are told apart by: no two groups have the same.
-    pub(super) fn key_id(&self, group: usize) -> u32 {
+    pub(super) fn key_id(group: usize) -> u32 {
         group as u32 % KEY_IDS
     }
 
@@ -202,7 +202,9 @@ const KEY_IDS: u32 = 65_000;
 
 /// The first of each of `parts` parts of about equal length.
 fn cut(start: u64, length: u64, parts: u64) -> Vec<u64> {
-    (0..parts).map(|part| start + part * length / parts).collect()
+    (0..parts)
+        .map(|part| start + part * length / parts)
+        .collect()
 }
 
 /// The macroblocks that `rect` touches.
@@ -289,10 +291,14 @@ fn level(size: Size, fps: u32) -> Result<u8, H264Error> {
         let side = u64::from(width.max(height));
         let area = u64::from(width) * u64::from(height);
         // No side is longer than the root of eight times the area.
-        area <= u64::from(*count) && side * side <= 8 * u64::from(*count) && area * u64::from(fps) <= *rate
+        area <= u64::from(*count)
+            && side * side <= 8 * u64::from(*count)
+            && area * u64::from(fps) <= *rate
     };
     match LEVELS.iter().find(fits) {
-        Some((level, ..)) if size.width > 0 && size.height > 0 && (1..=60).contains(&fps) => Ok(*level),
+        Some((level, ..)) if size.width > 0 && size.height > 0 && (1..=60).contains(&fps) => {
+            Ok(*level)
+        }
         _ => Err(H264Error::Picture { size, fps }),
     }
 }
@@ -344,16 +350,26 @@ mod tests {
                         }
                     }
                 }
-                let shortest = plan.groups.iter().map(|g| g.positions.end - g.positions.start);
+                let shortest = plan
+                    .groups
+                    .iter()
+                    .map(|g| g.positions.end - g.positions.start);
                 let shortest = shortest.min().unwrap();
-                assert!(shortest >= 25.min(count as u64), "{count} {sequence:?}: {shortest}");
+                assert!(
+                    shortest >= 25.min(count as u64),
+                    "{count} {sequence:?}: {shortest}"
+                );
             }
         }
     }
 
     #[test]
     fn the_next_key_is_the_next() {
-        let plan = plan(&[(530, 310, 712, 492); 100], Sequence::PingPong, &options(50, 31));
+        let plan = plan(
+            &[(530, 310, 712, 492); 100],
+            Sequence::PingPong,
+            &options(50, 31),
+        );
         for k in 0..500 {
             let key = plan.next_key(k);
             assert!((k..key).all(|k| !plan.position(k).is_key()));
@@ -376,7 +392,8 @@ mod tests {
                 let plan = plan(&[rect], Sequence::Wrap, &options(50, slices_max));
                 let group = plan.group(0);
                 assert!(group.order.len() <= slices_max.max(3));
-                let (mut around, mut inside) = (group.around.places.iter(), group.inside.places.iter());
+                let (mut around, mut inside) =
+                    (group.around.places.iter(), group.inside.places.iter());
                 let (mut runs, mut live) = (group.around.slices.iter(), group.inside.slices.iter());
                 let mut next = 0;
                 for is_live in &group.order {

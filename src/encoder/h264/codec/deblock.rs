@@ -10,18 +10,63 @@ const ALPHA: [u8; 52] = [
     255, 255,
 ];
 const BETA: [u8; 52] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 6, 6, 7, 7, 8,
-    8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 16, 16, 17, 17, 18, 18,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 6, 6, 7, 7, 8, 8,
+    9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15, 16, 16, 17, 17, 18, 18,
 ];
 /// By strength 1 to 3.
 const CLIP: [[u8; 3]; 52] = [
-    [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0],
-    [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0],
-    [0, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 1, 1], [0, 1, 1], [1, 1, 1],
-    [1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 2], [1, 1, 2], [1, 1, 2], [1, 1, 2], [1, 2, 3],
-    [1, 2, 3], [2, 2, 3], [2, 2, 4], [2, 3, 4], [2, 3, 4], [3, 3, 5], [3, 4, 6], [3, 4, 6],
-    [4, 5, 7], [4, 5, 8], [4, 6, 9], [5, 7, 10], [6, 8, 11], [6, 8, 13], [7, 10, 14],
-    [8, 11, 16], [9, 12, 18], [10, 13, 20], [11, 15, 23], [13, 17, 25],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 1],
+    [0, 0, 1],
+    [0, 0, 1],
+    [0, 0, 1],
+    [0, 1, 1],
+    [0, 1, 1],
+    [1, 1, 1],
+    [1, 1, 1],
+    [1, 1, 1],
+    [1, 1, 1],
+    [1, 1, 2],
+    [1, 1, 2],
+    [1, 1, 2],
+    [1, 1, 2],
+    [1, 2, 3],
+    [1, 2, 3],
+    [2, 2, 3],
+    [2, 2, 4],
+    [2, 3, 4],
+    [2, 3, 4],
+    [3, 3, 5],
+    [3, 4, 6],
+    [3, 4, 6],
+    [4, 5, 7],
+    [4, 5, 8],
+    [4, 6, 9],
+    [5, 7, 10],
+    [6, 8, 11],
+    [6, 8, 13],
+    [7, 10, 14],
+    [8, 11, 16],
+    [9, 12, 18],
+    [10, 13, 20],
+    [11, 15, 23],
+    [13, 17, 25],
 ];
 
 /// The filter for pictures of one quantiser.
@@ -74,17 +119,25 @@ impl Deblocking {
         }
         for at in slice {
             let (place, info) = (&layout.places[at], &infos[at]);
-            let neighbour = |index: u32| (index != NONE).then(|| index as usize);
+            let neighbour = |index: u32| (index != NONE).then_some(index as usize);
             let (luma, chroma) = layout.corner(place);
             for (is_upright, index) in [(true, place.left), (false, place.above)] {
                 if let Some(there) = neighbour(index) {
                     let strengths = outer(info, &infos[there], is_upright);
                     if strengths != NO_EDGE {
                         let (luma_there, chroma_there) = layout.corner(&layout.places[there]);
-                        self.edge(planes, is_upright, strengths, [
-                            Some((luma, across(luma_there, planes.width, 16, is_upright))),
-                            Some((chroma, across(chroma_there, planes.width / 2, 8, is_upright))),
-                        ]);
+                        self.edge(
+                            planes,
+                            is_upright,
+                            strengths,
+                            [
+                                Some((luma, across(luma_there, planes.width, 16, is_upright))),
+                                Some((
+                                    chroma,
+                                    across(chroma_there, planes.width / 2, 8, is_upright),
+                                )),
+                            ],
+                        );
                     }
                 }
                 if !info.has_inner_edges() {
@@ -105,10 +158,12 @@ impl Deblocking {
                     } else {
                         None
                     };
-                    self.edge(planes, is_upright, strengths, [
-                        shifted(luma, planes.width, 4 * edge),
-                        chroma,
-                    ]);
+                    self.edge(
+                        planes,
+                        is_upright,
+                        strengths,
+                        [shifted(luma, planes.width, 4 * edge), chroma],
+                    );
                 }
             }
         }
@@ -151,7 +206,11 @@ fn outer(here: &MbInfo, there: &MbInfo, is_upright: bool) -> Strengths {
         return NO_EDGE;
     }
     std::array::from_fn(|i| {
-        let (a, b) = if is_upright { (4 * i, 4 * i + 3) } else { (i, 12 + i) };
+        let (a, b) = if is_upright {
+            (4 * i, 4 * i + 3)
+        } else {
+            (i, 12 + i)
+        };
         strength(here, a, there, b)
     })
 }
@@ -282,9 +341,7 @@ fn filter_chroma(
 
 /// Whether the step at an edge is small enough to be the quantiser's.
 fn is_filtered([p1, p0, q0, q1]: [i32; 4], limits: Thresholds) -> bool {
-    (p0 - q0).abs() < limits.alpha
-        && (p1 - p0).abs() < limits.beta
-        && (q1 - q0).abs() < limits.beta
+    (p0 - q0).abs() < limits.alpha && (p1 - p0).abs() < limits.beta && (q1 - q0).abs() < limits.beta
 }
 
 fn clamp(value: i32) -> u8 {

@@ -1,6 +1,6 @@
 //! Parameter sets and slice headers (H.264, 7.3.2 and 7.3.3).
 
-use super::bits::{BitWriter, put_nal};
+use super::entropy::bits::{BitWriter, put_nal};
 use super::layout::MbSize;
 use crate::frame::Size;
 
@@ -183,6 +183,10 @@ impl PictureHeader {
 
     /// The byte before the slice's bits.
     pub(super) fn nal_header(self) -> u8 {
-        if self.is_key() { NAL_SLICE_IDR } else { NAL_SLICE }
+        if self.is_key() {
+            NAL_SLICE_IDR
+        } else {
+            NAL_SLICE
+        }
     }
 }

@@ -22,6 +22,23 @@ impl Part {
         width: 16,
         height: 16,
     };
+
+    /// The quarter of the macroblock in which it begins.
+    pub(super) fn quarter(self) -> usize {
+        self.y / 8 * 2 + self.x / 8
+    }
+
+    /// Gives all its quarters a vector.
+    pub(super) fn set(self, vectors: &mut [Vector; 4], vector: Vector) {
+        for (quarter, out) in vectors.iter_mut().enumerate() {
+            let (x, y) = (quarter % 2 * 8, quarter / 2 * 8);
+            let is_inside = (self.x..self.x + self.width).contains(&x)
+                && (self.y..self.y + self.height).contains(&y);
+            if is_inside {
+                *out = vector;
+            }
+        }
+    }
 }
 
 /// Predicts `part` of the macroblock at (`x`, `y`) of the planes.
@@ -183,7 +200,10 @@ fn predict_chroma(
     let from_x = ((x + part.x) / 2) as i32 + i32::from(vector.x >> 3);
     let from_y = ((y + part.y) / 2) as i32 + i32::from(vector.y >> 3);
     let at = from_y as usize * stride + from_x as usize;
-    let (fx, fy) = (u32::from((vector.x & 7) as u16), u32::from((vector.y & 7) as u16));
+    let (fx, fy) = (
+        u32::from((vector.x & 7) as u16),
+        u32::from((vector.y & 7) as u16),
+    );
     let (width, height) = (part.width / 2, part.height / 2);
     for (plane, out) in planes.chroma.iter().zip(out) {
         for row in 0..height {
@@ -208,18 +228,14 @@ fn predict_chroma(
 }
 
 /// Sum of absolute differences of a block of `part` against whole samples of the picture before.
-#[inline(always)]
-pub(super) fn sad_at(
-    source: &[u8; 256],
-    part: Part,
-    luma: &[u8],
-    stride: usize,
-    at: usize,
-) -> u32 {
+#[inline]
+pub(super) fn sad_at(source: &[u8; 256], part: Part, luma: &[u8], stride: usize, at: usize) -> u32 {
     if part == Part::WHOLE {
         let mut sum = 0;
         for (row, source) in source.as_chunks::<16>().0.iter().enumerate() {
-            let there: &[u8; 16] = luma[at + row * stride..].first_chunk().expect("inside the planes");
+            let there: &[u8; 16] = luma[at + row * stride..]
+                .first_chunk()
+                .expect("inside the planes");
             sum += sad16(source, there);
         }
         return sum;
@@ -234,7 +250,7 @@ pub(super) fn sad_at(
         .sum()
 }
 
-#[inline(always)]
+#[inline]
 fn sad16(a: &[u8; 16], b: &[u8; 16]) -> u32 {
     let mut sum = 0;
     for at in 0..16 {
@@ -244,20 +260,8 @@ fn sad16(a: &[u8; 16], b: &[u8; 16]) -> u32 {
 }
 
 /// Sum of absolute differences.
-#[inline(always)]
+#[inline]
 pub(super) fn sad(a: &[u8; 256], b: &[u8; 256]) -> u32 {
     let rows = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
     rows.map(|(a, b)| sad16(a, b)).sum()
-}
-
-/// Sum of squared differences.
-#[inline(always)]
-pub(super) fn squared(a: &[u8], b: &[u8]) -> u32 {
-    let pairs = a.iter().zip(b);
-    pairs
-        .map(|(a, b)| {
-            let d = i32::from(*a) - i32::from(*b);
-            (d * d) as u32
-        })
-        .sum()
 }

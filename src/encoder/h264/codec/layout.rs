@@ -8,8 +8,7 @@ use crate::frame::Size;
 pub(in crate::encoder::h264) const NONE: u32 = u32::MAX;
 
 /// Samples of one macroblock: 16x16 of luma, 8x8 of each chroma.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::encoder::h264) struct Pixels {
     pub(in crate::encoder::h264) luma: [u8; 256],
     pub(in crate::encoder::h264) chroma: [[u8; 64]; 2],
@@ -133,12 +132,12 @@ impl Layout {
             width,
             height: hole.height() + (beside.len() as u32).div_ceil(width),
         };
-        let at = |address: u32| match inside(address) {
-            Some((x, y)) => Some((x, y, true)),
-            None => {
-                let index = beside.binary_search(&address).ok()? as u32;
-                Some((index % width, hole.height() + index / width, false))
+        let at = |address: u32| {
+            if let Some((x, y)) = inside(address) {
+                return Some((x, y, true));
             }
+            let index = beside.binary_search(&address).ok()? as u32;
+            Some((index % width, hole.height() + index / width, false))
         };
         Self::build(size, planes, runs, &at)
     }
@@ -168,7 +167,9 @@ impl Layout {
                 };
                 let above = address.checked_sub(size.width);
                 let beside = |step: i64, exists: bool| {
-                    above.filter(|_| exists).map(|above| (i64::from(above) + step) as u32)
+                    above
+                        .filter(|_| exists)
+                        .map(|above| (i64::from(above) + step) as u32)
                 };
                 layout.places.push(Place {
                     address,

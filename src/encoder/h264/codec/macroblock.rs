@@ -1,11 +1,11 @@
 //! One macroblock: what later ones need to know of it, motion vector prediction, and its syntax (H.264, 7.3.5).
 
-use super::bits::BitWriter;
-use super::cavlc::{Context, put_block};
+use super::entropy::bits::BitWriter;
+use super::entropy::cavlc::{Context, put_block};
+use super::entropy::{PATTERN_INTER, PATTERN_INTRA};
 use super::inter::Part;
-use super::intra::{MEAN_4X4, Mode};
+use super::intra::predict::{MEAN_4X4, Mode};
 use super::layout::{NONE, Place, Vector};
-use super::tables::{PATTERN_INTER, PATTERN_INTRA};
 use super::transform::{Block, ZIGZAG};
 
 /// How a macroblock is predicted.
@@ -68,11 +68,11 @@ impl Shape {
         const ROWS: [Part; 2] = [part(0, 0, 16, 8), part(0, 8, 16, 8)];
         const COLUMNS: [Part; 2] = [part(0, 0, 8, 16), part(8, 0, 8, 16)];
         const QUARTERS: [Part; 4] = [
-                part(0, 0, 8, 8),
-                part(8, 0, 8, 8),
-                part(0, 8, 8, 8),
-                part(8, 8, 8, 8),
-            ];
+            part(0, 0, 8, 8),
+            part(8, 0, 8, 8),
+            part(0, 8, 8, 8),
+            part(8, 8, 8, 8),
+        ];
         match self {
             Self::Whole => &[Part::WHOLE],
             Self::Rows => &ROWS,
@@ -209,7 +209,9 @@ impl Site<'_> {
     /// What decides the table of a luma block.
     fn luma_context(&self, own: &[u8; 16], x: usize, y: usize) -> Context {
         let left = match x {
-            0 => self.info(self.place.left).map(|info| info.counts[4 * y + 3]),
+            0 => self
+                .info(self.place.left)
+                .map(|info| info.counts[4 * y + 3]),
             _ => Some(own[4 * y + x - 1]),
         };
         let above = match y {
@@ -219,13 +221,17 @@ impl Site<'_> {
         context(left, above)
     }
 
-    fn chroma_context(&self, own: &[u8; 4], plane: usize, x: usize, y: usize) -> Context {
+    fn chroma_context(&self, own: [u8; 4], plane: usize, x: usize, y: usize) -> Context {
         let left = match x {
-            0 => self.info(self.place.left).map(|info| info.chroma_counts[plane][2 * y + 1]),
+            0 => self
+                .info(self.place.left)
+                .map(|info| info.chroma_counts[plane][2 * y + 1]),
             _ => Some(own[2 * y]),
         };
         let above = match y {
-            0 => self.info(self.place.above).map(|info| info.chroma_counts[plane][2 + x]),
+            0 => self
+                .info(self.place.above)
+                .map(|info| info.chroma_counts[plane][2 + x]),
             _ => Some(own[x]),
         };
         context(left, above)
@@ -246,8 +252,22 @@ fn median(a: i16, b: i16, c: i16) -> i16 {
 
 /// The 4x4 blocks of a macroblock as (column, row), in the order in which they are sent.
 pub(super) const ORDER: [(usize, usize); 16] = [
-    (0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (3, 0), (2, 1), (3, 1),
-    (0, 2), (1, 2), (0, 3), (1, 3), (2, 2), (3, 2), (2, 3), (3, 3),
+    (0, 0),
+    (1, 0),
+    (0, 1),
+    (1, 1),
+    (2, 0),
+    (3, 0),
+    (2, 1),
+    (3, 1),
+    (0, 2),
+    (1, 2),
+    (0, 3),
+    (1, 3),
+    (2, 2),
+    (3, 2),
+    (2, 3),
+    (3, 3),
 ];
 
 /// The levels of a macroblock. Blocks are counted by rows.
@@ -298,18 +318,9 @@ impl Levels {
 /// How a macroblock that is not skipped is sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Choice {
-    Inter {
-        shape: Shape,
-        vectors: [Vector; 4],
-    },
-    Intra16 {
-        mode: Mode,
-        chroma: Mode,
-    },
-    Intra4 {
-        modes: [u8; 16],
-        chroma: Mode,
-    },
+    Inter { shape: Shape, vectors: [Vector; 4] },
+    Intra16 { mode: Mode, chroma: Mode },
+    Intra4 { modes: [u8; 16], chroma: Mode },
 }
 
 /// Writes a macroblock and gives what is remembered of it. `is_p`: the slice's types count from those of P slices.
@@ -334,20 +345,26 @@ pub(super) fn put_macroblock(
                 bits.put(4, 0b1111);
             }
             for part in shape.parts() {
-                let vector = vectors[part.y / 8 * 2 + part.x / 8];
+                let vector = vectors[part.quarter()];
                 let predicted = site.predicted(vectors, *shape, *part);
                 bits.put_se(i32::from(vector.x - predicted.x));
                 bits.put_se(i32::from(vector.y - predicted.y));
             }
             bits.put_ue(u32::from(PATTERN_INTER[pattern as usize]));
         }
-        Choice::Intra16 { mode, chroma: chroma_mode } => {
+        Choice::Intra16 {
+            mode,
+            chroma: chroma_mode,
+        } => {
             info.kind = Kind::Intra16;
             let number = 1 + mode.luma_number() + 4 * chroma + 12 * u32::from(luma != 0);
             bits.put_ue(first_intra + number);
             bits.put_ue(chroma_mode.chroma_number());
         }
-        Choice::Intra4 { modes, chroma: chroma_mode } => {
+        Choice::Intra4 {
+            modes,
+            chroma: chroma_mode,
+        } => {
             info.kind = Kind::Intra4;
             info.modes = *modes;
             bits.put_ue(first_intra);
@@ -390,7 +407,11 @@ fn put_residual(
     }
     for (at, (x, y)) in ORDER.into_iter().enumerate() {
         // A 16x16 block's patterns are all or nothing.
-        let is_sent = if is_16 { luma != 0 } else { luma >> (at / 4) & 1 != 0 };
+        let is_sent = if is_16 {
+            luma != 0
+        } else {
+            luma >> (at / 4) & 1 != 0
+        };
         if !is_sent {
             continue;
         }
@@ -415,14 +436,14 @@ fn put_residual(
     }
     for (plane, blocks) in levels.chroma.iter().enumerate() {
         for (at, block) in blocks.iter().enumerate() {
-            let context = site.chroma_context(&info.chroma_counts[plane], plane, at % 2, at / 2);
+            let context = site.chroma_context(info.chroma_counts[plane], plane, at % 2, at / 2);
             let count = put_block(bits, &scan(block)[1..], context);
             info.chroma_counts[plane][at] = count;
         }
     }
 }
 
-#[inline(always)]
+#[inline]
 fn scan(block: &Block) -> Block {
     ZIGZAG.map(|at| block[at])
 }

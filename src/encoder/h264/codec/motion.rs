@@ -1,6 +1,6 @@
 //! Looking for the vector that predicts a block best.
 
-use super::bits::se_bits;
+use super::entropy::bits::se_bits;
 use super::inter::{Part, predict_luma, sad, sad_at};
 use super::layout::{Layout, Place, Planes, Vector};
 use super::picture::Effort;
@@ -10,7 +10,10 @@ pub(super) fn is_allowed(layout: &Layout, place: &Place, part: Part, vector: Vec
     vector == Vector::ZERO
         || (place.moves
             && layout.allows(
-                (place.x as i32 + part.x as i32, place.y as i32 + part.y as i32),
+                (
+                    place.x as i32 + part.x as i32,
+                    place.y as i32 + part.y as i32,
+                ),
                 (part.width as i32, part.height as i32),
                 vector,
             ))
@@ -100,7 +103,13 @@ impl Search<'_> {
         let difference = if (vector.x | vector.y) & 3 == 0 {
             let at = (corner.1 + i32::from(vector.y >> 2)) as usize * self.before.width
                 + (corner.0 + i32::from(vector.x >> 2)) as usize;
-            sad_at(self.source, self.part, &self.before.luma, self.before.width, at)
+            sad_at(
+                self.source,
+                self.part,
+                &self.before.luma,
+                self.before.width,
+                at,
+            )
         } else {
             let mut predicted = *self.source;
             predict_luma(self.before, self.corner, self.part, vector, &mut predicted);
@@ -116,8 +125,10 @@ impl Search<'_> {
         }
     }
 
-    fn bits(&self, vector: Vector) -> u32 {
-        se_bits(i32::from(vector.x - self.expected.x)) + se_bits(i32::from(vector.y - self.expected.y))
+    /// Bits of a vector.
+    pub(super) fn bits(&self, vector: Vector) -> u32 {
+        se_bits(i32::from(vector.x - self.expected.x))
+            + se_bits(i32::from(vector.y - self.expected.y))
     }
 }
 

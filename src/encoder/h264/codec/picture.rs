@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::bits::BitWriter;
 use super::deblock::Deblocking;
+use super::entropy::bits::BitWriter;
 use super::header::{PictureHeader, SliceKind};
 use super::inter::{Part, predict, sad_at};
-use super::intra_search::{Candidate, Surroundings, best_16, intra4, intra16};
+use super::intra::search::{Candidate, Surroundings, best_16, intra4, intra16};
 use super::layout::{Layout, Pixels, Planes, Vector};
 use super::macroblock::{Choice, Levels, MbInfo, Shape, Site, put_macroblock};
 use super::motion;
@@ -41,6 +41,8 @@ pub(in crate::encoder::h264) struct PictureEncoder {
     candidate: Box<Candidate>,
 }
 
+/// A difference from which on a macroblock is cut.
+const PARTS_FROM: u32 = 400;
 /// A difference from which on prediction from the same picture is tried in a predicted one.
 const INTRA_FROM: u32 = 1024;
 
@@ -118,7 +120,11 @@ impl PictureEncoder {
         let (mut slices, mut bits) = (SliceBuffer::default(), BitWriter::default());
         for slice in &layout.slices {
             bits.clear();
-            header.put_slice(&mut bits, SliceKind::Predicted, layout.places[slice.start].address);
+            header.put_slice(
+                &mut bits,
+                SliceKind::Predicted,
+                layout.places[slice.start].address,
+            );
             bits.put_ue(slice.len() as u32);
             slices.put(header, &mut bits);
         }
@@ -153,7 +159,8 @@ impl PictureEncoder {
                 skipped = 0;
                 self.put(layout, at, true);
             }
-            self.now.write(layout.corner(&layout.places[at]), &self.candidate.pixels);
+            self.now
+                .write(layout.corner(&layout.places[at]), &self.candidate.pixels);
         }
         if skipped > 0 {
             self.bits.put_ue(skipped);
@@ -173,7 +180,13 @@ impl PictureEncoder {
         let site = Site { place, infos };
         let (x, y) = (place.x as usize, place.y as usize);
         let corner = layout.corner(place).0;
-        let still = sad_at(&source.luma, Part::WHOLE, &self.before.luma, self.before.width, corner);
+        let still = sad_at(
+            &source.luma,
+            Part::WHOLE,
+            &self.before.luma,
+            self.before.width,
+            corner,
+        );
         let mut best = (Vector::ZERO, still);
         if place.moves && still > self.still {
             let expected = site.predicted(&[Vector::ZERO; 4], Shape::Whole, Part::WHOLE);
@@ -186,7 +199,20 @@ impl PictureEncoder {
                 expected,
                 penalty: self.penalty,
             };
-            best = search.run(&[skip.unwrap_or_default(), expected, self.infos[at].vectors[0]], still, self.effort);
+            best = search.run(
+                &[
+                    skip.unwrap_or_default(),
+                    expected,
+                    self.infos[at].vectors[0],
+                ],
+                still,
+                self.effort,
+            );
+        }
+        let (mut shape, mut vectors) = (Shape::Whole, [best.0; 4]);
+        if self.effort == Effort::Thorough && place.moves && best.1 > PARTS_FROM {
+            let found = self.parts(layout, at, source, best);
+            (shape, vectors) = found;
         }
         let candidate = &mut *self.candidate;
         if best.1 > INTRA_FROM {
@@ -198,12 +224,17 @@ impl PictureEncoder {
                 return false;
             }
         }
-        predict(&self.before, (x, y), Part::WHOLE, best.0, &mut candidate.pixels);
-        candidate.choice = Choice::Inter {
-            shape: Shape::Whole,
-            vectors: [best.0; 4],
-        };
-        luma_inter(&source.luma, &candidate.pixels.luma, &self.q.luma, &mut candidate.levels);
+        for part in shape.parts() {
+            let vector = vectors[part.quarter()];
+            predict(&self.before, (x, y), *part, vector, &mut candidate.pixels);
+        }
+        candidate.choice = Choice::Inter { shape, vectors };
+        luma_inter(
+            &source.luma,
+            &candidate.pixels.luma,
+            &self.q.luma,
+            &mut candidate.levels,
+        );
         chroma(
             &source.chroma,
             &candidate.pixels.chroma,
@@ -211,11 +242,54 @@ impl PictureEncoder {
             Rounding::Inter,
             &mut candidate.levels,
         );
-        if is_nothing(&candidate.levels) && skip == Some(best.0) {
+        if is_nothing(&candidate.levels) && skip.is_some_and(|skip| vectors == [skip; 4]) {
             return true;
         }
         rebuild_inter(&candidate.levels, &self.q, &mut candidate.pixels);
         false
+    }
+
+    /// How a macroblock is best cut, and the vectors of its quarters. `whole` is what is known of it uncut.
+    fn parts(
+        &self,
+        layout: &Layout,
+        at: usize,
+        source: &Pixels,
+        whole: (Vector, u32),
+    ) -> (Shape, [Vector; 4]) {
+        let place = &layout.places[at];
+        let site = Site {
+            place,
+            infos: &self.infos,
+        };
+        let (x, y) = (place.x as usize, place.y as usize);
+        let mut best = (whole.1, Shape::Whole, [whole.0; 4]);
+        for (shape, bits) in [(Shape::Rows, 6), (Shape::Columns, 6), (Shape::Quarters, 14)] {
+            let mut vectors = [whole.0; 4];
+            let mut cost = self.penalty * bits;
+            for part in shape.parts() {
+                let search = motion::Search {
+                    layout,
+                    before: &self.before,
+                    source: &source.luma,
+                    corner: (x, y),
+                    part: *part,
+                    expected: site.predicted(&vectors, shape, *part),
+                    penalty: self.penalty,
+                };
+                let corner = (y + part.y) * layout.width + x + part.x;
+                let luma = &self.before.luma;
+                let still = sad_at(&source.luma, *part, luma, layout.width, corner);
+                let (vector, difference) =
+                    search.run(&[whole.0, search.expected], still, self.effort);
+                cost += difference + self.penalty * search.bits(vector);
+                part.set(&mut vectors, vector);
+            }
+            if cost < best.0 {
+                best = (cost, shape, vectors);
+            }
+        }
+        (best.1, best.2)
     }
 
     /// A macroblock of a key picture.

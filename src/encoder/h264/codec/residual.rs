@@ -45,7 +45,12 @@ fn worth(block: &Block, first: usize) -> u32 {
 }
 
 /// Levels of luma predicted from the picture before, those not worth their bits dropped.
-pub(super) fn luma_inter(source: &[u8; 256], predicted: &[u8; 256], q: &Quantiser, levels: &mut Levels) {
+pub(super) fn luma_inter(
+    source: &[u8; 256],
+    predicted: &[u8; 256],
+    q: &Quantiser,
+    levels: &mut Levels,
+) {
     levels.luma_coded = 0;
     let mut total = 0;
     for quarter in 0..4 {
@@ -105,7 +110,12 @@ pub(super) fn chroma(
 }
 
 /// Levels of a luma block predicted as 16x16 from around it.
-pub(super) fn luma_intra16(source: &[u8; 256], predicted: &[u8; 256], q: &Quantiser, levels: &mut Levels) {
+pub(super) fn luma_intra16(
+    source: &[u8; 256],
+    predicted: &[u8; 256],
+    q: &Quantiser,
+    levels: &mut Levels,
+) {
     levels.luma_coded = 0;
     for (block, out) in levels.luma.iter_mut().enumerate() {
         *out = difference(source, predicted, 16, block % 4 * 4, block / 4 * 4);
@@ -118,7 +128,7 @@ pub(super) fn luma_intra16(source: &[u8; 256], predicted: &[u8; 256], q: &Quanti
 }
 
 /// `source - predicted` of the 4x4 block at (`x`, `y`) of rows of `stride`.
-#[inline(always)]
+#[inline]
 fn difference(source: &[u8], predicted: &[u8], stride: usize, x: usize, y: usize) -> Block {
     std::array::from_fn(|i| {
         let at = (y + i / 4) * stride + x + i % 4;
@@ -127,7 +137,7 @@ fn difference(source: &[u8], predicted: &[u8], stride: usize, x: usize, y: usize
 }
 
 /// Adds a residual to the 4x4 block at (`x`, `y`) of rows of `stride`.
-#[inline(always)]
+#[inline]
 pub(super) fn add(residual: &[i32; 16], samples: &mut [u8], stride: usize, x: usize, y: usize) {
     for (i, residual) in residual.iter().enumerate() {
         let at = (y + i / 4) * stride + x + i % 4;
@@ -154,7 +164,11 @@ pub(super) fn rebuild_luma16(levels: &Levels, q: &Quantiser, luma: &mut [u8; 256
         if !is_coded && dc == 0 {
             continue;
         }
-        let mut scaled = if is_coded { q.scaled(&levels.luma[block]) } else { [0; 16] };
+        let mut scaled = if is_coded {
+            q.scaled(&levels.luma[block])
+        } else {
+            [0; 16]
+        };
         scaled[0] = dc;
         add(&inverse(scaled), luma, 16, block % 4 * 4, block / 4 * 4);
     }
@@ -188,7 +202,11 @@ pub(super) fn block_intra4(
     });
     forward(&mut block);
     let is_coded = q.quantise(&mut block, Rounding::Intra);
-    let residual = if is_coded { inverse(q.scaled(&block)) } else { [0; 16] };
+    let residual = if is_coded {
+        inverse(q.scaled(&block))
+    } else {
+        [0; 16]
+    };
     (block, is_coded, residual)
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::bits::{BitWriter, put_nal};
+use super::entropy::bits::{BitWriter, put_nal};
 use super::header::PictureHeader;
 
 /// Slices of one picture, each with its start code.

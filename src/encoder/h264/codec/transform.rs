@@ -2,7 +2,7 @@
 //!
 //! A block is sixteen values in rows. What decoders do is exact; how levels are chosen is free.
 
-use super::cavlc::LEVEL_MAX;
+use super::entropy::cavlc::LEVEL_MAX;
 
 /// One 4x4 block, row by row.
 pub(super) type Block = [i16; 16];
@@ -93,7 +93,7 @@ impl Quantiser {
     }
 
     /// Coefficients to levels in place; whether any is left.
-    #[inline(always)]
+    #[inline]
     pub(super) fn quantise(&self, block: &mut Block, rounding: Rounding) -> bool {
         let bias = match rounding {
             Rounding::Intra => &self.bias_intra,
@@ -113,7 +113,7 @@ impl Quantiser {
     }
 
     /// Levels to coefficients.
-    #[inline(always)]
+    #[inline]
     pub(super) fn scaled(&self, levels: &Block) -> [i32; 16] {
         std::array::from_fn(|at| i32::from(levels[at]) * i32::from(self.step[at]))
     }
@@ -150,7 +150,7 @@ impl Quantiser {
     }
 
     /// The four DC coefficients of a chroma block to levels in place; whether any is left.
-    #[inline(always)]
+    #[inline]
     pub(super) fn quantise_chroma_dc(&self, dc: &mut [i32; 4], rounding: Rounding) -> bool {
         *dc = hadamard2(*dc);
         let share = match rounding {
@@ -161,7 +161,9 @@ impl Quantiser {
         let scale = u32::from(SCALE[usize::from(self.qp % 6)][0]);
         let mut any = false;
         for value in dc {
-            let level = (u64::from(value.unsigned_abs()) * u64::from(scale) + (1_u64 << bits) / share) >> bits;
+            let level = (u64::from(value.unsigned_abs()) * u64::from(scale)
+                + (1_u64 << bits) / share)
+                >> bits;
             let level = (level as i32).min(i32::from(LEVEL_MAX));
             *value = level * value.signum();
             any |= level != 0;
@@ -170,7 +172,7 @@ impl Quantiser {
     }
 
     /// The levels of [`Quantiser::quantise_chroma_dc`] to DC coefficients.
-    #[inline(always)]
+    #[inline]
     pub(super) fn scaled_chroma_dc(&self, levels: [i32; 4]) -> [i32; 4] {
         let step = i32::from(STEP[usize::from(self.qp % 6)][0]) * 16;
         hadamard2(levels).map(|value| ((value * step) << (self.qp / 6)) >> 5)
@@ -178,7 +180,7 @@ impl Quantiser {
 }
 
 /// Rows and columns of `x` by 1, 2, 1, 1: the core transform (8-330 the other way round).
-#[inline(always)]
+#[inline]
 pub(super) fn forward(block: &mut Block) {
     for y in 0..4 {
         let at = 4 * y;
@@ -200,7 +202,7 @@ pub(super) fn forward(block: &mut Block) {
 }
 
 /// The residual of scaled coefficients (8.5.12.2).
-#[inline(always)]
+#[inline]
 pub(super) fn inverse(mut d: [i32; 16]) -> [i32; 16] {
     for y in 0..4 {
         let at = 4 * y;

@@ -1,18 +1,18 @@
 //! Which prediction from the same picture a macroblock takes.
 
-use super::bits::ue_bits;
-use super::inter::sad;
-use super::intra::{self, Around, Around4, MODES_4X4, Mode};
-use super::layout::{Layout, NONE, Pixels, Place, Planes};
-use super::macroblock::{Choice, Levels, ORDER, Site};
-use super::residual::{
+use super::predict::{self, Around, Around4, MODES_4X4, Mode};
+use crate::encoder::h264::codec::entropy::bits::ue_bits;
+use crate::encoder::h264::codec::inter::sad;
+use crate::encoder::h264::codec::layout::{Layout, NONE, Pixels, Place, Planes};
+use crate::encoder::h264::codec::macroblock::{Choice, Levels, ORDER, Site};
+use crate::encoder::h264::codec::residual::{
     Quantisers, add, block_intra4, chroma, luma_intra16, rebuild_chroma, rebuild_luma16,
 };
-use super::transform::Rounding;
+use crate::encoder::h264::codec::transform::Rounding;
 
 /// Samples around a macroblock, of the same slice and not yet filtered.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Surroundings {
+pub(in crate::encoder::h264::codec) struct Surroundings {
     luma: Around<16>,
     /// Right of what is above.
     beyond: Option<[u8; 4]>,
@@ -20,8 +20,13 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    pub(super) fn of(layout: &Layout, place: &Place, planes: &Planes) -> Self {
-        let corner = |index: u32| (index != NONE).then(|| layout.corner(&layout.places[index as usize]));
+    pub(in crate::encoder::h264::codec) fn of(
+        layout: &Layout,
+        place: &Place,
+        planes: &Planes,
+    ) -> Self {
+        let corner =
+            |index: u32| (index != NONE).then(|| layout.corner(&layout.places[index as usize]));
         let (left, above) = (corner(place.left), corner(place.above));
         let (before, beyond) = (corner(place.above_left), corner(place.above_right));
         let width = planes.width;
@@ -52,18 +57,22 @@ fn row<const N: usize>(plane: &[u8], at: usize) -> [u8; N] {
 
 /// One way to send a macroblock: what is sent, and what decoders see.
 #[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    pub(super) choice: Choice,
-    pub(super) levels: Levels,
-    pub(super) pixels: Pixels,
+pub(in crate::encoder::h264::codec) struct Candidate {
+    pub(in crate::encoder::h264::codec) choice: Choice,
+    pub(in crate::encoder::h264::codec) levels: Levels,
+    pub(in crate::encoder::h264::codec) pixels: Pixels,
 }
 
 /// The mode of 16x16 blocks that differs least, and how much.
-pub(super) fn best_16(source: &Pixels, around: &Surroundings, predicted: &mut [u8; 256]) -> (Mode, u32) {
+pub(in crate::encoder::h264::codec) fn best_16(
+    source: &Pixels,
+    around: &Surroundings,
+    predicted: &mut [u8; 256],
+) -> (Mode, u32) {
     let mut best = (Mode::Mean, u32::MAX);
     let mut tried = [0; 256];
     for mode in Mode::ALL {
-        if intra::luma16(&around.luma, mode, &mut tried).is_some() {
+        if predict::luma16(&around.luma, mode, &mut tried).is_some() {
             let difference = sad(&source.luma, &tried);
             if difference < best.1 {
                 best = (mode, difference);
@@ -75,7 +84,7 @@ pub(super) fn best_16(source: &Pixels, around: &Surroundings, predicted: &mut [u
 }
 
 /// A macroblock predicted as 16x16 with `mode`, whose prediction is `predicted`.
-pub(super) fn intra16(
+pub(in crate::encoder::h264::codec) fn intra16(
     source: &Pixels,
     around: &Surroundings,
     (mode, predicted): (Mode, &[u8; 256]),
@@ -98,7 +107,7 @@ pub(super) fn intra16(
 }
 
 /// A macroblock predicted block by block. `penalty` is what a bit is worth in absolute difference.
-pub(super) fn intra4(
+pub(in crate::encoder::h264::codec) fn intra4(
     source: &Pixels,
     around: &Surroundings,
     site: &Site<'_>,
@@ -114,7 +123,7 @@ pub(super) fn intra4(
         let expected = site.predicted_mode(&modes, x, y);
         let mut best = (u32::MAX, 0, [0; 16]);
         for mode in 0..MODES_4X4 {
-            let Some(predicted) = intra::luma4(&near, mode) else {
+            let Some(predicted) = predict::luma4(&near, mode) else {
                 continue;
             };
             let bits = if mode == expected { 1 } else { 4 };
@@ -158,12 +167,17 @@ fn with_chroma(
     let mut predicted = [[0; 64]; 2];
     for mode in Mode::ALL {
         let mut tried = [[0; 64]; 2];
-        let is_there = (0..2)
-            .all(|plane| intra::chroma8(&around.chroma[plane], mode, &mut tried[plane]).is_some());
+        let is_there = (0..2).all(|plane| {
+            predict::chroma8(&around.chroma[plane], mode, &mut tried[plane]).is_some()
+        });
         if !is_there {
             continue;
         }
-        let pairs = source.chroma.as_flattened().iter().zip(tried.as_flattened());
+        let pairs = source
+            .chroma
+            .as_flattened()
+            .iter()
+            .zip(tried.as_flattened());
         let difference: u32 = pairs.map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
         let cost = difference + 4 * ue_bits(mode.chroma_number());
         if cost < best.0 {

@@ -2,18 +2,18 @@
 
 /// What lies around a square of `N` samples, as far as it is in the same slice.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Around<const N: usize>
+pub(in crate::encoder::h264::codec) struct Around<const N: usize>
 where
     [u8; N]: Default,
 {
-    pub(super) left: Option<[u8; N]>,
-    pub(super) above: Option<[u8; N]>,
-    pub(super) corner: Option<u8>,
+    pub(in crate::encoder::h264::codec) left: Option<[u8; N]>,
+    pub(in crate::encoder::h264::codec) above: Option<[u8; N]>,
+    pub(in crate::encoder::h264::codec) corner: Option<u8>,
 }
 
 /// How a 16x16 or a chroma block is predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(in crate::encoder::h264::codec) enum Mode {
     Vertical,
     Horizontal,
     Mean,
@@ -21,10 +21,11 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    pub(super) const ALL: [Self; 4] = [Self::Mean, Self::Horizontal, Self::Vertical, Self::Plane];
+    pub(in crate::encoder::h264::codec) const ALL: [Self; 4] =
+        [Self::Mean, Self::Horizontal, Self::Vertical, Self::Plane];
 
     /// As a 16x16 block's type counts them.
-    pub(super) fn luma_number(self) -> u32 {
+    pub(in crate::encoder::h264::codec) fn luma_number(self) -> u32 {
         match self {
             Self::Vertical => 0,
             Self::Horizontal => 1,
@@ -34,7 +35,7 @@ impl Mode {
     }
 
     /// As `intra_chroma_pred_mode` counts them.
-    pub(super) fn chroma_number(self) -> u32 {
+    pub(in crate::encoder::h264::codec) fn chroma_number(self) -> u32 {
         match self {
             Self::Mean => 0,
             Self::Horizontal => 1,
@@ -45,7 +46,11 @@ impl Mode {
 }
 
 /// A 16x16 block, if what the mode takes is there.
-pub(super) fn luma16(around: &Around<16>, mode: Mode, out: &mut [u8; 256]) -> Option<()> {
+pub(in crate::encoder::h264::codec) fn luma16(
+    around: &Around<16>,
+    mode: Mode,
+    out: &mut [u8; 256],
+) -> Option<()> {
     match mode {
         Mode::Vertical => fill_rows(&around.above?, out),
         Mode::Horizontal => fill_columns(&around.left?, out),
@@ -59,7 +64,11 @@ pub(super) fn luma16(around: &Around<16>, mode: Mode, out: &mut [u8; 256]) -> Op
 }
 
 /// An 8x8 block of chroma, if what the mode takes is there.
-pub(super) fn chroma8(around: &Around<8>, mode: Mode, out: &mut [u8; 64]) -> Option<()> {
+pub(in crate::encoder::h264::codec) fn chroma8(
+    around: &Around<8>,
+    mode: Mode,
+    out: &mut [u8; 64],
+) -> Option<()> {
     match mode {
         Mode::Vertical => fill_rows(&around.above?, out),
         Mode::Horizontal => fill_columns(&around.left?, out),
@@ -146,19 +155,19 @@ fn plane<const N: usize>(
 
 /// What lies around a 4x4 block: 0 to 3 above, 4 to 7 above right.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Around4 {
-    pub(super) left: Option<[u8; 4]>,
-    pub(super) above: Option<[u8; 8]>,
-    pub(super) corner: Option<u8>,
+pub(in crate::encoder::h264::codec) struct Around4 {
+    pub(in crate::encoder::h264::codec) left: Option<[u8; 4]>,
+    pub(in crate::encoder::h264::codec) above: Option<[u8; 8]>,
+    pub(in crate::encoder::h264::codec) corner: Option<u8>,
 }
 
 /// Modes of 4x4 blocks, by their number.
-pub(super) const MODES_4X4: u8 = 9;
+pub(in crate::encoder::h264::codec) const MODES_4X4: u8 = 9;
 /// The mode that needs nothing.
-pub(super) const MEAN_4X4: u8 = 2;
+pub(in crate::encoder::h264::codec) const MEAN_4X4: u8 = 2;
 
 /// A 4x4 block, row by row, if what the mode takes is there.
-pub(super) fn luma4(around: &Around4, mode: u8) -> Option<[u8; 16]> {
+pub(in crate::encoder::h264::codec) fn luma4(around: &Around4, mode: u8) -> Option<[u8; 16]> {
     let at = |f: &dyn Fn(i32, i32) -> u8| -> [u8; 16] {
         std::array::from_fn(|i| f(i as i32 % 4, i as i32 / 4))
     };

@@ -4,11 +4,11 @@ use super::bits::BitWriter;
 use super::tables::{COEFF_TOKEN, COEFF_TOKEN_DC, Code, RUN_BEFORE, TOTAL_ZEROS, TOTAL_ZEROS_DC};
 
 /// What a level may be at most: a level's prefix is 15 at most in the Baseline profile.
-pub(super) const LEVEL_MAX: i16 = 2063;
+pub(in crate::encoder::h264::codec) const LEVEL_MAX: i16 = 2063;
 
 /// Which table codes how many coefficients there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Context {
+pub(in crate::encoder::h264::codec) enum Context {
     /// By the coefficients of the blocks around.
     Neighbours(u8),
     /// Chroma DC, four coefficients.
@@ -17,7 +17,11 @@ pub(super) enum Context {
 
 /// Writes `levels`, which stand in the order of the scan, and gives how many are not zero.
 #[inline]
-pub(super) fn put_block(bits: &mut BitWriter, levels: &[i16], context: Context) -> u8 {
+pub(in crate::encoder::h264::codec) fn put_block(
+    bits: &mut BitWriter,
+    levels: &[i16],
+    context: Context,
+) -> u8 {
     debug_assert!(levels.len() <= 16 && levels.iter().all(|l| l.abs() <= LEVEL_MAX));
     // From the last level to the first, with the zeros in front of each.
     let mut values = [0_i16; 16];

@@ -2,9 +2,9 @@
 
 /// One code word.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Code {
-    pub(super) bits: u8,
-    pub(super) word: u8,
+pub(in crate::encoder::h264::codec) struct Code {
+    pub(in crate::encoder::h264::codec) bits: u8,
+    pub(in crate::encoder::h264::codec) word: u8,
 }
 
 /// A code word from its digits: none if there are no digits.
@@ -12,7 +12,7 @@ const fn code(digits: &str) -> Code {
     let digits = digits.as_bytes();
     let (mut word, mut at) = (0, 0);
     while at < digits.len() {
-        word = word << 1 | digits[at] - b'0';
+        word = (word << 1) | (digits[at] - b'0');
         at += 1;
     }
     Code {
@@ -60,7 +60,7 @@ const fn lists<const N: usize, const M: usize>(digits: [&[&str]; N]) -> [[Code; 
 
 /// `coeff_token` for nC of 0 and 1, 2 and 3, 4 to 7: by coefficients, then by trailing ones. From 8 on it is six bits.
 #[rustfmt::skip]
-pub(super) static COEFF_TOKEN: [[[Code; 4]; 17]; 3] = [
+pub(in crate::encoder::h264::codec) static COEFF_TOKEN: [[[Code; 4]; 17]; 3] = [
     tokens([
         ["1", "", "", ""],
         ["000101", "01", "", ""],
@@ -122,7 +122,7 @@ pub(super) static COEFF_TOKEN: [[[Code; 4]; 17]; 3] = [
 
 /// `coeff_token` of chroma DC.
 #[rustfmt::skip]
-pub(super) static COEFF_TOKEN_DC: [[Code; 4]; 5] = tokens([
+pub(in crate::encoder::h264::codec) static COEFF_TOKEN_DC: [[Code; 4]; 5] = tokens([
     ["01", "", "", ""],
     ["000111", "1", "", ""],
     ["000100", "000110", "001", ""],
@@ -132,7 +132,7 @@ pub(super) static COEFF_TOKEN_DC: [[Code; 4]; 5] = tokens([
 
 /// `total_zeros` by coefficients, of which there is at least one, then by zeros.
 #[rustfmt::skip]
-pub(super) static TOTAL_ZEROS: [[Code; 16]; 15] = lists([
+pub(in crate::encoder::h264::codec) static TOTAL_ZEROS: [[Code; 16]; 15] = lists([
     &["1", "011", "010", "0011", "0010", "00011", "00010", "000011", "000010", "0000011", "0000010", "00000011", "00000010", "000000011", "000000010", "000000001"],
     &["111", "110", "101", "100", "011", "0101", "0100", "0011", "0010", "00011", "00010", "000011", "000010", "000001", "000000"],
     &["0101", "111", "110", "101", "0100", "0011", "100", "011", "0010", "00011", "00010", "000001", "00001", "000000"],
@@ -152,7 +152,7 @@ pub(super) static TOTAL_ZEROS: [[Code; 16]; 15] = lists([
 
 /// `total_zeros` of chroma DC.
 #[rustfmt::skip]
-pub(super) static TOTAL_ZEROS_DC: [[Code; 4]; 3] = lists([
+pub(in crate::encoder::h264::codec) static TOTAL_ZEROS_DC: [[Code; 4]; 3] = lists([
     &["1", "01", "001", "000"],
     &["1", "01", "00"],
     &["1", "0"],
@@ -160,7 +160,7 @@ pub(super) static TOTAL_ZEROS_DC: [[Code; 4]; 3] = lists([
 
 /// `run_before` by zeros left, of which there is at least one (7 stands for more), then by the run.
 #[rustfmt::skip]
-pub(super) static RUN_BEFORE: [[Code; 15]; 7] = lists([
+pub(in crate::encoder::h264::codec) static RUN_BEFORE: [[Code; 15]; 7] = lists([
     &["1", "0"],
     &["1", "01", "00"],
     &["11", "10", "01", "00"],
@@ -172,7 +172,7 @@ pub(super) static RUN_BEFORE: [[Code; 15]; 7] = lists([
 
 /// The code number of an Intra 4x4 macroblock's coded block pattern.
 #[rustfmt::skip]
-pub(super) static PATTERN_INTRA: [u8; 48] = [
+pub(in crate::encoder::h264::codec) static PATTERN_INTRA: [u8; 48] = [
     3, 29, 30, 17, 31, 18, 37, 8, 32, 38, 19, 9, 20, 10, 11, 2,
     16, 33, 34, 21, 35, 22, 39, 4, 36, 40, 23, 5, 24, 6, 7, 1,
     41, 42, 43, 25, 44, 26, 46, 12, 45, 47, 27, 13, 28, 14, 15, 0,
@@ -180,7 +180,7 @@ pub(super) static PATTERN_INTRA: [u8; 48] = [
 
 /// The code number of an inter macroblock's coded block pattern.
 #[rustfmt::skip]
-pub(super) static PATTERN_INTER: [u8; 48] = [
+pub(in crate::encoder::h264::codec) static PATTERN_INTER: [u8; 48] = [
     0, 2, 3, 7, 4, 8, 17, 13, 5, 18, 9, 14, 10, 15, 16, 11,
     1, 32, 33, 36, 34, 37, 44, 40, 35, 45, 38, 41, 39, 42, 43, 19,
     6, 24, 25, 20, 26, 21, 46, 28, 27, 47, 22, 29, 23, 30, 31, 12,
@@ -196,14 +196,14 @@ mod tests {
         for (i, a) in used.iter().enumerate() {
             for b in &used[i + 1..] {
                 let bits = a.bits.min(b.bits);
-                assert_ne!(
-                    a.word >> (a.bits - bits),
-                    b.word >> (b.bits - bits),
-                    "one word begins with another"
-                );
+                let first = |code: &Code| u32::from(code.word) >> (code.bits - bits);
+                assert_ne!(first(a), first(b), "one word begins with another");
             }
         }
-        let taken: u32 = used.iter().map(|code| 1 << (16 - u32::from(code.bits))).sum();
+        let taken: u32 = used
+            .iter()
+            .map(|code| 1 << (16 - u32::from(code.bits)))
+            .sum();
         assert_eq!(taken + unused, 1 << 16);
     }
 

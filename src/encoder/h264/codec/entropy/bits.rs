@@ -2,7 +2,7 @@
 
 /// Bits in the order in which they are sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct BitWriter {
+pub(in crate::encoder::h264::codec) struct BitWriter {
     bytes: Vec<u8>,
     /// The bits not yet in `bytes`, the newest lowest.
     pending: u64,
@@ -11,7 +11,7 @@ pub(super) struct BitWriter {
 
 /// A place in a [`BitWriter`] to come back to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
+pub(in crate::encoder::h264::codec) struct Mark {
     bytes: usize,
     pending: u64,
     pending_bits: u32,
@@ -19,7 +19,7 @@ pub(super) struct Mark {
 
 impl BitWriter {
     /// Forgets everything written.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::encoder::h264::codec) fn clear(&mut self) {
         self.bytes.clear();
         self.pending = 0;
         self.pending_bits = 0;
@@ -27,7 +27,7 @@ impl BitWriter {
 
     /// Writes the low `count` bits of `value`, which has no others; at most 32.
     #[inline]
-    pub(super) fn put(&mut self, count: u32, value: u32) {
+    pub(in crate::encoder::h264::codec) fn put(&mut self, count: u32, value: u32) {
         debug_assert!(count <= 32 && u64::from(value) < 1 << count);
         self.pending = self.pending << count | u64::from(value);
         self.pending_bits += count;
@@ -40,14 +40,14 @@ impl BitWriter {
 
     /// An unsigned Exp-Golomb code.
     #[inline]
-    pub(super) fn put_ue(&mut self, value: u32) {
+    pub(in crate::encoder::h264::codec) fn put_ue(&mut self, value: u32) {
         debug_assert!(value < u32::from(u16::MAX));
         self.put(2 * (value + 1).ilog2() + 1, value + 1);
     }
 
     /// A signed Exp-Golomb code: 0, 1, -1, 2, -2…
     #[inline]
-    pub(super) fn put_se(&mut self, value: i32) {
+    pub(in crate::encoder::h264::codec) fn put_se(&mut self, value: i32) {
         self.put_ue(if value > 0 {
             2 * value as u32 - 1
         } else {
@@ -57,12 +57,12 @@ impl BitWriter {
 
     /// Bits written so far.
     #[inline]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::encoder::h264::codec) fn len(&self) -> usize {
         8 * self.bytes.len() + self.pending_bits as usize
     }
 
     /// Here.
-    pub(super) fn mark(&self) -> Mark {
+    pub(in crate::encoder::h264::codec) fn mark(&self) -> Mark {
         Mark {
             bytes: self.bytes.len(),
             pending: self.pending & ((1 << self.pending_bits) - 1),
@@ -71,14 +71,14 @@ impl BitWriter {
     }
 
     /// Forgets what was written behind `mark`.
-    pub(super) fn rewind(&mut self, mark: Mark) {
+    pub(in crate::encoder::h264::codec) fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.pending = mark.pending;
         self.pending_bits = mark.pending_bits;
     }
 
     /// Ends with a one and zeros up to a whole byte, and gives all bytes.
-    pub(super) fn finish(&mut self) -> &[u8] {
+    pub(in crate::encoder::h264::codec) fn finish(&mut self) -> &[u8] {
         self.put(1, 1);
         let rest = self.pending_bits.next_multiple_of(8) - self.pending_bits;
         self.put(rest, 0);
@@ -91,12 +91,12 @@ impl BitWriter {
 }
 
 /// Bits of an unsigned Exp-Golomb code.
-pub(super) fn ue_bits(value: u32) -> u32 {
+pub(in crate::encoder::h264::codec) fn ue_bits(value: u32) -> u32 {
     2 * (value + 1).ilog2() + 1
 }
 
 /// Bits of a signed Exp-Golomb code.
-pub(super) fn se_bits(value: i32) -> u32 {
+pub(in crate::encoder::h264::codec) fn se_bits(value: i32) -> u32 {
     ue_bits(2 * value.unsigned_abs() - u32::from(value > 0))
 }
 
@@ -105,7 +105,7 @@ const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// Appends a NAL unit: a start code, `header`, and the payload with a 3 put in where two zeros would be followed by
 /// a byte below 4, so that no start code occurs inside.
-pub(super) fn put_nal(header: u8, payload: &[u8], out: &mut Vec<u8>) {
+pub(in crate::encoder::h264::codec) fn put_nal(header: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&START_CODE);
     out.push(header);
     let (mut from, mut at) = (0, 0);
@@ -130,12 +130,11 @@ mod tests {
 
     fn text(writer: &mut BitWriter) -> String {
         let bits = writer.len();
-        let all: String = writer
-            .finish()
-            .iter()
-            .map(|b| format!("{b:08b}"))
-            .collect();
-        all[..bits].to_owned()
+        let bytes = writer.finish().to_vec();
+        let bit = |at: usize| bytes[at / 8] >> (7 - at % 8) & 1;
+        (0..bits)
+            .map(|at| if bit(at) == 1 { '1' } else { '0' })
+            .collect()
     }
 
     #[test]
@@ -144,7 +143,7 @@ mod tests {
         for value in 0..5 {
             bits.put_ue(value);
         }
-        assert_eq!(text(&mut bits), "1010011" .to_owned() + "00100" + "00101");
+        assert_eq!(text(&mut bits), "1010011".to_owned() + "00100" + "00101");
         let mut bits = BitWriter::default();
         for value in [0, 1, -1, 2, -2] {
             bits.put_se(value);
