@@ -88,7 +88,7 @@ impl Plan {
             size,
             fps: options.fps,
             level,
-            whole: Layout::around(mbs, &vec![0..mbs.count()]),
+            whole: Layout::whole(mbs),
             groups: Vec::new(),
             beginning,
             cycle,

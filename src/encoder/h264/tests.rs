@@ -113,7 +113,7 @@ fn whole_pictures_of_every_quantiser_decode_as_rebuilt() {
                 qp,
                 level: 31,
             };
-            let layout = Layout::around(stream.mb_size(), &vec![0..20]);
+            let layout = Layout::whole(stream.mb_size());
             let mut encoder = PictureEncoder::new(qp, effort);
             encoder.set_layout(&layout);
             let mut decoder = Decoder::new().unwrap();

@@ -17,7 +17,7 @@ pub struct Video {
 }
 
 /// The quantiser to begin with: lower ones show nothing that is seen.
-pub const QP_BEST: u8 = 24;
+const QP_BEST: u8 = 24;
 /// The coarsest quantiser that is chosen by itself.
 const QP_WORST: u8 = 34;
 

@@ -197,8 +197,8 @@ fn predict_chroma(
     out: &mut [[u8; 64]; 2],
 ) {
     let stride = planes.width / 2;
-    let from_x = ((x + part.x) / 2) as i32 + i32::from(vector.x >> 3);
-    let from_y = ((y + part.y) / 2) as i32 + i32::from(vector.y >> 3);
+    let from_x = (x / 2 + part.x / 2) as i32 + i32::from(vector.x >> 3);
+    let from_y = (y / 2 + part.y / 2) as i32 + i32::from(vector.y >> 3);
     let at = from_y as usize * stride + from_x as usize;
     let (fx, fy) = (
         u32::from((vector.x & 7) as u16),

@@ -114,6 +114,11 @@ impl Layout {
         Self::build(size, size, runs, &at)
     }
 
+    /// The whole picture in one slice.
+    pub(in crate::encoder::h264) fn whole(size: MbSize) -> Self {
+        Self::around(size, &std::iter::once(0..size.count()).collect())
+    }
+
     /// The slices `runs` of a hole. Its planes are the hole, and rows below it for the macroblocks that `runs` hold
     /// beside it; those are predicted from their own place alone.
     pub(in crate::encoder::h264) fn inside(size: MbSize, hole: MbRect, runs: &Runs) -> Self {

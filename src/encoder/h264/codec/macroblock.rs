@@ -307,10 +307,10 @@ impl Levels {
 
     /// 0 for no level of chroma, 1 for DC alone, 2 for others.
     pub(super) fn chroma_pattern(&self) -> u32 {
-        if self.chroma_coded != [0; 2] {
-            2
-        } else {
+        if self.chroma_coded == [0; 2] {
             u32::from(self.chroma_dc_coded != [false; 2])
+        } else {
+            2
         }
     }
 }

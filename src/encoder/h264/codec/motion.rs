@@ -100,7 +100,7 @@ impl Search<'_> {
         if vector == best.vector || !is_near || !self.layout.allows(corner, side, vector) {
             return;
         }
-        let difference = if (vector.x | vector.y) & 3 == 0 {
+        let difference = if vector.x % 4 == 0 && vector.y % 4 == 0 {
             let at = (corner.1 + i32::from(vector.y >> 2)) as usize * self.before.width
                 + (corner.0 + i32::from(vector.x >> 2)) as usize;
             sad_at(

@@ -28,18 +28,6 @@ impl Slices {
     pub(in crate::encoder::h264) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.data.len() + 4 * self.ends.len()
     }
-
-    /// All slices, and where each ends.
-    pub(in crate::encoder::h264) fn parts(&self) -> (&Bytes, &[u32]) {
-        (&self.data, &self.ends)
-    }
-
-    /// From what [`Slices::parts`] gave; none if the ends do not rise to the data's.
-    pub(in crate::encoder::h264) fn from_parts(data: Bytes, ends: Vec<u32>) -> Option<Self> {
-        let is_rising = ends.is_sorted();
-        let last = ends.last().map_or(0, |end| *end as usize);
-        (is_rising && last == data.len()).then_some(Self { data, ends })
-    }
 }
 
 /// Slices being written.

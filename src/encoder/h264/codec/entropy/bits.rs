@@ -9,14 +9,6 @@ pub(in crate::encoder::h264::codec) struct BitWriter {
     pending_bits: u32,
 }
 
-/// A place in a [`BitWriter`] to come back to.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::encoder::h264::codec) struct Mark {
-    bytes: usize,
-    pending: u64,
-    pending_bits: u32,
-}
-
 impl BitWriter {
     /// Forgets everything written.
     pub(in crate::encoder::h264::codec) fn clear(&mut self) {
@@ -53,28 +45,6 @@ impl BitWriter {
         } else {
             2 * value.unsigned_abs()
         });
-    }
-
-    /// Bits written so far.
-    #[inline]
-    pub(in crate::encoder::h264::codec) fn len(&self) -> usize {
-        8 * self.bytes.len() + self.pending_bits as usize
-    }
-
-    /// Here.
-    pub(in crate::encoder::h264::codec) fn mark(&self) -> Mark {
-        Mark {
-            bytes: self.bytes.len(),
-            pending: self.pending & ((1 << self.pending_bits) - 1),
-            pending_bits: self.pending_bits,
-        }
-    }
-
-    /// Forgets what was written behind `mark`.
-    pub(in crate::encoder::h264::codec) fn rewind(&mut self, mark: Mark) {
-        self.bytes.truncate(mark.bytes);
-        self.pending = mark.pending;
-        self.pending_bits = mark.pending_bits;
     }
 
     /// Ends with a one and zeros up to a whole byte, and gives all bytes.
@@ -129,7 +99,7 @@ mod tests {
     use super::*;
 
     fn text(writer: &mut BitWriter) -> String {
-        let bits = writer.len();
+        let bits = 8 * writer.bytes.len() + writer.pending_bits as usize;
         let bytes = writer.finish().to_vec();
         let bit = |at: usize| bytes[at / 8] >> (7 - at % 8) & 1;
         (0..bits)
@@ -171,27 +141,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_rewound_writer_has_forgotten(
-            before in prop::collection::vec((1u32..=32, any::<u32>()), 0..20),
-            behind in prop::collection::vec((1u32..=32, any::<u32>()), 0..20),
-        ) {
-            let put = |bits: &mut BitWriter, list: &[(u32, u32)]| {
-                for &(count, value) in list {
-                    bits.put(count, value & ((1_u64 << count) - 1) as u32);
-                }
-            };
-            let (mut one, mut two) = (BitWriter::default(), BitWriter::default());
-            put(&mut one, &before);
-            put(&mut two, &before);
-            let mark = one.mark();
-            put(&mut one, &behind);
-            one.rewind(mark);
-            put(&mut one, &behind);
-            put(&mut two, &behind);
-            prop_assert_eq!(text(&mut one), text(&mut two));
-        }
-
         #[test]
         fn what_a_reader_takes_out_is_what_was_put_in(payload in prop::collection::vec(0u8..5, 0..200)) {
             let mut out = Vec::new();

@@ -204,6 +204,10 @@ fn difference4(source: &[u8; 256], predicted: &[u8; 16], x: usize, y: usize) -> 
 }
 
 /// A macroblock's luma while it is put together, with what lies around it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each side is there or not, whatever the others are"
+)]
 struct Canvas {
     /// Rows of [`Canvas::STRIDE`]; the first is the one above.
     samples: [u8; 17 * Canvas::STRIDE],
