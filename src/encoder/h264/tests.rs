@@ -1,4 +1,4 @@
-//! Every decoded picture against what the encoder says that decoders see, bit for bit. The decoder is OpenH264's.
+//! Every decoded picture against what the encoder says that decoders see, bit for bit. The decoder is `openh264`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
