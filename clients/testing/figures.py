@@ -16,8 +16,8 @@ from serve import Server, bursts
 
 RATE = 24_000
 SIZE, RECT = (1280, 720), (480, 160, 800, 480)
-ROUNDS = 12
-SECONDS = 20.0
+ROUNDS = 10
+SECONDS = 10.0
 
 
 class Cpu:
@@ -35,7 +35,8 @@ class Cpu:
 
 def report(what: str, times: list[float]) -> None:
     ordered = sorted(1000 * one for one in times)
-    print(f"{what}: first picture after {statistics.median(ordered):.0f} ms ({ordered[0]:.0f} to {ordered[-1]:.0f})")
+    median = statistics.median(ordered)
+    print(f"{what}: first picture after {median:.0f} ms ({ordered[0]:.0f} to {ordered[-1]:.0f})", flush=True)
 
 
 class OfAvatar:
@@ -208,7 +209,8 @@ async def cpu(kind, url: str, format: str, sessions: int, speaking: bool) -> Non
     rate = (sum(one.pictures for one in those) - before) / SECONDS / sessions
     print(
         f"{kind.__name__} {format}, {sessions} {'speaking' if speaking else 'idle'}: {rate:.1f} pictures/s each, "
-        f"{used.process / sessions:.1f} % of a core each, of which the main thread {used.thread / sessions:.1f} %"
+        f"{used.process / sessions:.1f} % of a core each, of which the main thread {used.thread / sessions:.1f} %",
+        flush=True,
     )
     await asyncio.gather(*(one.close() for one in those))
 

@@ -134,7 +134,9 @@ class Server:
             return "".join(f"  {line}\n" for line in lines.splitlines())
 
         text = f"server:\n  port: 127.0.0.1:{self.port}\n  http_port: 127.0.0.1:{self.http}\n" + indented(self._server)
-        text += "capacity:\n  max_models: 2\n" + indented(self._capacity) + f"onnx:\n  backend: {self._backend}\nmodels:\n"
+        text += (
+            "capacity:\n  max_models: 2\n" + indented(self._capacity) + f"onnx:\n  backend: {self._backend}\nmodels:\n"
+        )
         for name, kind in (("ann", "_loudness"), ("bob", "")):
             text += (
                 f"  {name}:\n    model_path: '{NETWORKS}/generator{kind}.onnx'\n"
