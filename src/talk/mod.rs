@@ -1,8 +1,8 @@
 //! A live conversation with one avatar: audio comes in, frames go out, with one context from the first word to the last.
 //!
 //! ```text
-//! inputs ──> Listener: bounded bytes, PCM, mel, windows ──> Show: which slot ──> Making: the network ──> Show ──> events
-//!   interrupt: all of it is emptied at once                         idle frames fill the other slots (realtime) ──┘
+//! inputs ──> SpeechInput: bounded bytes, PCM, mel, windows ──> Playout: which slot ──> Rendering ──> Playout ──> events
+//!   interrupt: all of it is emptied at once                        idle frames fill the other slots (realtime) ──┘
 //! ```
 //!
 //! [`talk`] is the whole of it: one future without a task of its own, between a stream of [`Input`]s and a channel of
@@ -18,23 +18,24 @@
 //!
 //! The protocol, the pacing rules and the latency: `docs/talk.md`.
 
-mod actor;
+mod avatar;
 mod inbox;
-mod listener;
-mod making;
 mod pace;
 mod pcm;
+mod playout;
+mod playout_queue;
+mod rendering;
 mod session;
-mod show;
-mod stage;
+mod speech_input;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use actor::{About, Actor, Leased, Note};
+pub use avatar::{AvatarInfo, LeasedAvatar, LiveAvatar, Note};
 pub use pcm::SampleFormat;
 pub use session::talk;
 
@@ -62,6 +63,8 @@ pub struct TalkOptions {
     pub audio_bytes_max: usize,
     /// How long an utterance may go on after the server began to drain.
     pub drain: Duration,
+    /// Whose stream it is: flows take turns in the network.
+    pub flow: u64,
 }
 
 /// What a client says, after the start. The end of the inputs ends the stream, its last utterance first.
@@ -95,11 +98,16 @@ pub enum InputError {
 #[derive(Debug)]
 pub enum Event {
     /// The stream is open.
-    Started(About),
+    Started(AvatarInfo),
     /// The next frame.
     Frame(Frame),
     /// All frames of an utterance have been sent.
-    UtteranceEnd(Progress),
+    UtteranceEnd {
+        /// The utterance and its frames.
+        utterance: Progress,
+        /// How many of them were left out in real time.
+        left_out: u64,
+    },
     /// Nothing of this utterance or an earlier one follows.
     Interrupted(Cut),
     /// The stream is over.
@@ -135,7 +143,7 @@ pub struct Frame {
     pub frame_index: u64,
     /// The background it is painted on.
     pub background: usize,
-    /// Whose mouth it shows.
+    /// Whether it shows speech.
     pub kind: Kind,
     /// The encoded picture.
     pub image: Encoded,

@@ -1,5 +1,5 @@
-//! One stream from its start to its summary: what comes in goes to the listener, its windows get their slots and are
-//! made, and what is shown leaves.
+//! One stream from its start to its summary: what comes in goes to the speech input, its windows get their slots and are
+//! rendered, and what is shown leaves.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::actor::Actor;
-use super::listener::{Listener, Window};
-use super::making::{Made, Making};
-use super::show::Show;
-use super::stage::{Cue, Planned};
+use super::avatar::{LiveAvatar, Note};
+use super::playout::Playout;
+use super::playout_queue::FrameId;
+use super::rendering::{Rendered, Rendering};
+use super::speech_input::{SpeechInput, Window};
+use super::watchdog::Watchdog;
 use super::{Ending, Event, Input, InputError, TalkError, TalkOptions};
 use crate::pipeline::cpu;
 
@@ -25,35 +26,32 @@ const NEVER: Duration = Duration::from_hours(1);
 /// Waits whenever `events` is full: give it room for one, so that an interrupt has little to overtake.
 ///
 /// # Errors
-/// An unusable input, unusable audio, or a frame that cannot be made. Late frames and full queues are no errors.
-pub async fn talk<A: Actor>(
-    actor: A,
+/// An unusable input, unusable audio, or a frame that cannot be rendered. Late frames and full queues are no errors.
+pub async fn talk<A: LiveAvatar>(
+    avatar: A,
     options: TalkOptions,
     inputs: impl Stream<Item = Result<Input, InputError>> + Send,
     drain: impl Future<Output = ()> + Send,
     events: &mpsc::Sender<Event>,
 ) -> Result<Ending, TalkError> {
-    let actor = Arc::new(actor);
-    let listener = {
-        let actor = Arc::clone(&actor);
-        cpu::run(move || Listener::new(actor, &options)).await??
+    let avatar = Arc::new(avatar);
+    let speech_input = {
+        let avatar = Arc::clone(&avatar);
+        cpu::run(move || SpeechInput::new(avatar, &options)).await??
     };
     let mut session = Session {
-        listener,
-        making: Making::new(Arc::clone(&actor), &options),
-        show: Show::new(actor.about(), options.realtime),
-        actor,
-        drain: options.drain,
-        drain_until: None,
-        closed: false,
+        speech_input,
+        rendering: Rendering::new(Arc::clone(&avatar), &options),
+        playout: Playout::new(avatar.info(), options.realtime),
+        watchdog: Watchdog::default(),
+        avatar,
+        phase: Phase::Open,
     };
     let (mut inputs, mut drain) = (pin!(inputs), pin!(drain.fuse()));
     loop {
         let now = Instant::now();
         session.advance(now);
-        if session.is_over() {
-            session.show.end(now);
-        }
+        session.watch(events.capacity() == 0, now);
         let next_moment = session.next_moment(now);
         tokio::select! {
             biased;
@@ -63,15 +61,13 @@ pub async fn talk<A: Actor>(
                 Some(Err(error)) => return Err(error.into()),
                 None => session.close(Instant::now()),
             },
-            () = &mut drain, if session.drain_until.is_none() => {
-                session.drain_until = Some(Instant::now() + session.drain);
-            }
-            heard = session.listener.heard() => heard?,
-            made = session.making.next() => match made {
-                Made::Speech(id, picture) => session.show.speech(id, picture, Instant::now())?,
-                Made::Idle(slot, picture) => session.show.idle(slot, picture, Instant::now())?,
+            () = &mut drain, if !session.drains() => session.drain(Instant::now() + options.drain),
+            heard = session.speech_input.heard() => heard?,
+            rendered = session.rendering.next() => match rendered {
+                Rendered::Speech(id, picture) => session.playout.speech(id, picture, Instant::now())?,
+                Rendered::Idle(slot, picture) => session.playout.idle(slot, picture, Instant::now())?,
             },
-            permit = events.reserve(), if session.show.is_ready(now) => {
+            permit = events.reserve(), if session.playout.is_ready(now) => {
                 let Ok(permit) = permit else { return Ok(Ending::Gone) };
                 if let Some(event) = session.next_event(Instant::now()) {
                     let over = matches!(event, Event::Summary(_));
@@ -87,101 +83,164 @@ pub async fn talk<A: Actor>(
     }
 }
 
-struct Session<A: Actor> {
-    actor: Arc<A>,
-    listener: Listener<A>,
-    making: Making<A>,
-    show: Show,
-    /// How long an utterance may go on in a drain.
-    drain: Duration,
-    drain_until: Option<Instant>,
-    /// Whether the client sends no more.
-    closed: bool,
+/// How far a stream has come.
+///
+/// ```text
+/// Open ──────────────────────────────────────> Finishing ──> Over
+///   └──> Draining (until the utterance's end) ──┘
+/// ```
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Inputs are read.
+    Open,
+    /// The server drains: inputs are read to the end of the utterance that has begun, until a time at most.
+    Draining { until: Instant },
+    /// No more inputs are read; what has come in is shown, in a drain until a time at most.
+    Finishing { until: Option<Instant> },
+    /// The summary was written.
+    Over { drained: bool },
 }
 
-impl<A: Actor> Session<A> {
-    /// Whether inputs are read now: not beyond the listener's room, and in a drain only to the utterance's end.
+struct Session<A: LiveAvatar> {
+    avatar: Arc<A>,
+    speech_input: SpeechInput<A>,
+    rendering: Rendering<A>,
+    playout: Playout,
+    watchdog: Watchdog,
+    phase: Phase,
+}
+
+impl<A: LiveAvatar> Session<A> {
+    /// Whether inputs are read now: not beyond the room for audio and for answers.
     fn listens(&self) -> bool {
-        let wanted = self.drain_until.is_none() || self.listener.is_open();
-        !self.closed && !self.show.is_over() && wanted && self.listener.has_room()
+        matches!(self.phase, Phase::Open | Phase::Draining { .. })
+            && self.speech_input.has_room()
+            && self.playout.has_room()
     }
 
     fn take(&mut self, input: Input, now: Instant) {
         match input {
             Input::Audio(audio) => {
-                if let Some(utterance) = self.listener.audio(audio, now) {
-                    self.show.begins(utterance, now);
+                if let Some(utterance) = self.speech_input.audio(audio, now) {
+                    self.playout.begins(utterance, now);
                 }
             }
-            Input::EndOfSpeech => self.listener.end(now),
+            Input::EndOfSpeech => self.speech_input.end(now),
             Input::Interrupt => {
                 let next = self.drop_speech();
-                self.show.interrupted(next, now);
+                self.playout.interrupted(next, now);
             }
         }
     }
 
     /// Drops everything that was not sent; gives the number of the next utterance.
     fn drop_speech(&mut self) -> u64 {
-        self.making.drop_speech();
-        self.show.drop_speech();
-        self.listener.interrupt()
+        self.rendering.drop_speech();
+        self.playout.drop_speech();
+        self.watchdog.progress();
+        self.speech_input.interrupt()
     }
 
     /// The client sends no more; what it began is its last utterance.
     fn close(&mut self, now: Instant) {
-        self.closed = true;
-        if self.listener.is_open() {
-            self.listener.end(now);
+        if self.speech_input.is_open() {
+            self.speech_input.end(now);
+        }
+        self.phase = Phase::Finishing {
+            until: self.drain_until(),
+        };
+    }
+
+    /// The server wants to stop.
+    fn drain(&mut self, until: Instant) {
+        self.phase = match self.phase {
+            Phase::Open => Phase::Draining { until },
+            Phase::Finishing { .. } => Phase::Finishing { until: Some(until) },
+            Phase::Draining { .. } => self.phase,
+            Phase::Over { .. } => Phase::Over { drained: true },
+        };
+    }
+
+    fn drains(&self) -> bool {
+        self.drain_until().is_some() || matches!(self.phase, Phase::Over { drained: true })
+    }
+
+    fn drain_until(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Draining { until } => Some(until),
+            Phase::Finishing { until } => until,
+            Phase::Open | Phase::Over { .. } => None,
         }
     }
 
     /// Everything that can be done without waiting.
     fn advance(&mut self, now: Instant) {
-        if self.drain_until.is_some_and(|until| until <= now) && !self.show.is_over() {
-            self.drop_speech();
-            self.closed = true;
+        if matches!(self.phase, Phase::Over { .. }) {
+            return;
         }
-        self.show.pass_slots(now);
-        self.listener.advance();
+        if self.drain_until().is_some_and(|until| until <= now) {
+            self.drop_speech();
+            // Nothing is left to be cut.
+            let until = Some(now + NEVER);
+            self.phase = Phase::Finishing { until };
+        }
+        if let Phase::Draining { until } = self.phase
+            && !self.speech_input.is_open()
+        {
+            self.phase = Phase::Finishing { until: Some(until) };
+        }
+        self.playout.pass_slots(now);
+        self.speech_input.advance();
         self.plan(now);
-        if let Some(slot) = self.show.wants_idle(now) {
-            self.making.rest(slot);
+        if let Phase::Finishing { until } = self.phase
+            && self.speech_input.is_empty()
+            && self.playout.is_empty()
+        {
+            self.playout.end(now);
+            let drained = until.is_some();
+            self.phase = Phase::Over { drained };
+        } else if let Some(slot) = self.playout.wants_idle(now) {
+            self.rendering.begin_idle(slot);
         }
     }
 
     /// Gives windows their places and begins their frames.
     fn plan(&mut self, now: Instant) {
-        while self.making.has_room(self.show.frames()) {
-            match self.listener.next() {
+        while self.rendering.has_room(self.playout.frames()) && self.playout.has_room() {
+            match self.speech_input.next() {
                 None => return,
-                Some(Window::End(end)) => self.show.plan(Cue::End(end)),
+                Some(Window::End(end)) => self.playout.plan_end(end),
                 Some(Window::Frame {
                     utterance,
                     frame,
                     audio,
                     arrived,
                 }) => {
-                    let Some((slot, deadline)) = self.show.place(frame == 0, arrived, now) else {
-                        continue;
-                    };
-                    self.show.plan(Cue::Frame(Planned {
-                        id: self.making.speak(slot, audio, deadline),
-                        slot,
-                        utterance,
-                        frame,
-                        since: now,
-                        picture: None,
-                    }));
+                    self.watchdog.frame(now);
+                    let id = FrameId { utterance, frame };
+                    if let Some(place) = self.playout.plan(id, arrived, now) {
+                        self.rendering.begin_speech(id, place, audio);
+                    }
                 }
             }
         }
     }
 
+    /// Counts a stall; `blocked` if the client has not taken the last event.
+    fn watch(&mut self, blocked: bool, now: Instant) {
+        self.watchdog.audio(!self.speech_input.is_empty(), now);
+        if self.watchdog.has_stalled(blocked, now) {
+            self.avatar.note(Note::Stalled);
+        }
+    }
+
     /// When something may be due without anything having happened.
     fn next_moment(&self, now: Instant) -> Instant {
-        let drain = self.drain_until.filter(|_| !self.show.is_over());
-        let moments = [self.show.next_moment(now), drain];
+        let moments = [
+            self.playout.next_moment(now),
+            self.drain_until(),
+            self.watchdog.moment(),
+        ];
         moments
             .into_iter()
             .flatten()
@@ -190,25 +249,25 @@ impl<A: Actor> Session<A> {
     }
 
     fn next_event(&mut self, now: Instant) -> Option<Event> {
-        let event = self.show.next(&*self.actor, now)?;
-        if let Event::Frame(_) = event {
-            // Its slot is behind now.
-            self.making.drop_idle();
+        let event = self.playout.next(&*self.avatar, now)?;
+        match &event {
+            Event::Frame(frame) => {
+                // Its slot is behind now.
+                self.rendering.drop_idle();
+                if frame.kind != super::Kind::Idle {
+                    self.watchdog.progress();
+                }
+            }
+            Event::UtteranceEnd { .. } => self.watchdog.progress(),
+            Event::Started(_) | Event::Interrupted(_) | Event::Summary(_) => (),
         }
         Some(event)
     }
 
-    /// Whether nothing can follow.
-    fn is_over(&self) -> bool {
-        let no_more = self.closed || (self.drain_until.is_some() && !self.listener.is_open());
-        no_more && self.listener.is_empty() && self.show.is_empty()
-    }
-
     fn ending(&self) -> Ending {
-        if self.drain_until.is_some() {
-            Ending::Drained
-        } else {
-            Ending::Closed
+        match self.phase {
+            Phase::Over { drained: true } => Ending::Drained,
+            _ => Ending::Closed,
         }
     }
 }

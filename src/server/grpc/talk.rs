@@ -13,6 +13,7 @@ use tonic::{Code, Response, Status, Streaming};
 use crate::audio::{Lookahead, PcmFormat, SPEECH_RATE_HZ};
 use crate::pipeline::SpeechError;
 use crate::registry::RegistryError;
+use crate::server::admission::auth::Caller;
 use crate::server::admission::gate::Call;
 use crate::server::grpc::batch;
 use crate::server::grpc::convert;
@@ -20,7 +21,7 @@ use crate::server::grpc::service;
 use crate::server::grpc::status::{Failure, Violation};
 use crate::server::state::{Phase, ServerState};
 use crate::talk::{
-    self, Ending, Event, Input, InputError, Kind, Leased, Note, SampleFormat, TalkError,
+    self, Ending, Event, Input, InputError, Kind, LeasedAvatar, Note, SampleFormat, TalkError,
     TalkOptions,
 };
 use crate::wire;
@@ -87,7 +88,15 @@ async fn serve(
             }
         },
     };
-    converse(state, &start, call.deadline, requests.map(input), events).await
+    converse(
+        state,
+        &start,
+        call.caller,
+        call.deadline,
+        requests.map(input),
+        events,
+    )
+    .await
 }
 
 fn no_start(problem: &str) -> Failure {
@@ -104,25 +113,38 @@ fn no_start(problem: &str) -> Failure {
 pub(in crate::server) async fn converse(
     state: &ServerState,
     start: &TalkStart,
+    caller: Caller,
     deadline: Option<Instant>,
     inputs: impl Stream<Item = Result<Input, InputError>> + Send,
     events: &mpsc::Sender<Event>,
 ) -> Result<Ending, Failure> {
-    let mut options = check(start)?;
-    let server = &state.settings().config.server;
-    options.audio_bytes_max = server.stream_audio_bytes;
-    options.drain = server.drain.saturating_sub(DRAIN_MARGIN);
+    let options = {
+        let server = &state.settings().config.server;
+        let limits = Limits {
+            audio_bytes_max: server.stream_audio_bytes,
+            drain: server.drain.saturating_sub(DRAIN_MARGIN),
+            flow: caller.flow,
+        };
+        check(start, limits)?
+    };
     let conversation = async {
         let lease = lease(state, start, options.start_index).await?;
         let draining = state.reached(Phase::Draining);
-        let actor = Leased::new(lease, {
+        let avatar = LeasedAvatar::new(lease, {
             let (metrics, id) = (state.metrics().clone(), start.model_id.clone());
             move |note| match note {
                 Note::Frame(timings) => metrics.frame(&id, timings),
                 Note::FirstFrame(took) => metrics.first_frame(took),
+                Note::Stalled => {
+                    tracing::warn!(
+                        model = id,
+                        "a stream has had speech to show for 2 s and shown none"
+                    );
+                    metrics.stalled(&id);
+                }
             }
         });
-        Ok::<_, Failure>(talk::talk(actor, options, inputs, draining, events).await?)
+        Ok::<_, Failure>(talk::talk(avatar, options, inputs, draining, events).await?)
     };
     tokio::select! {
         biased;
@@ -164,8 +186,16 @@ async fn passed(deadline: Option<Instant>) {
     }
 }
 
-/// Checks the start message; every wrong field is named. The limits of the server come later.
-fn check(start: &TalkStart) -> Result<TalkOptions, Failure> {
+/// What the server sets for a stream, whatever its client asks for.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    audio_bytes_max: usize,
+    drain: Duration,
+    flow: u64,
+}
+
+/// Checks the start message; every wrong field is named.
+fn check(start: &TalkStart, limits: Limits) -> Result<TalkOptions, Failure> {
     let mut wrong = Vec::new();
     if start.model_id.is_empty() {
         wrong.push(violation("model_id", "it is empty"));
@@ -246,8 +276,9 @@ fn check(start: &TalkStart) -> Result<TalkOptions, Failure> {
         start_index: start_index.unwrap_or(0),
         realtime: start.realtime,
         lookahead,
-        audio_bytes_max: 0,
-        drain: Duration::ZERO,
+        audio_bytes_max: limits.audio_bytes_max,
+        drain: limits.drain,
+        flow: limits.flow,
     })
 }
 
@@ -324,9 +355,13 @@ fn response(event: Event) -> TalkResponse {
             model_load_time_ms: about.load_time.map_or(0.0, milliseconds),
         }),
         Event::Frame(frame) => Message::Frame(frame_message(frame)),
-        Event::UtteranceEnd(progress) => Message::UtteranceEnd(wire::UtteranceEnd {
-            utterance: progress.utterance as i64,
-            frames: progress.frames as i64,
+        Event::UtteranceEnd {
+            utterance,
+            left_out,
+        } => Message::UtteranceEnd(wire::UtteranceEnd {
+            utterance: utterance.utterance as i64,
+            frames: utterance.frames as i64,
+            left_out: left_out as i64,
         }),
         Event::Interrupted(cut) => Message::Interrupted(wire::Interrupted {
             utterance: cut.shown.utterance as i64,
@@ -378,8 +413,14 @@ fn milliseconds(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits {
+        audio_bytes_max: 1,
+        drain: Duration::ZERO,
+        flow: 0,
+    };
+
     fn fields(start: &TalkStart) -> Vec<&'static str> {
-        match check(start) {
+        match check(start, LIMITS) {
             Ok(_) => Vec::new(),
             Err(Failure::Invalid(violations)) => violations.iter().map(|v| v.field).collect(),
             Err(other) => panic!("{other}"),
@@ -395,7 +436,7 @@ mod tests {
 
     #[test]
     fn what_is_left_open_has_its_default() {
-        let options = check(&start()).unwrap();
+        let options = check(&start(), LIMITS).unwrap();
         assert_eq!(options.samples, SampleFormat::S16);
         assert_eq!((options.pcm.rate_hz, options.pcm.channels), (16_000, 1));
         assert_eq!(options.format, crate::encoder::Format::Png);

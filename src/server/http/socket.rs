@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::server::Peer;
-use crate::server::admission::auth::Rights;
+use crate::server::admission::auth::{Caller, Rights};
 use crate::server::admission::in_flight::Place;
 use crate::server::grpc::service;
 use crate::server::grpc::status::Failure;
@@ -115,6 +115,7 @@ enum Told<'a> {
     UtteranceEnd {
         utterance: u64,
         frames: u64,
+        left_out: u64,
     },
     Interrupted {
         utterance: u64,
@@ -171,15 +172,15 @@ pub(super) async fn talk(
     upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| hold(state, caller.map(|caller| caller.rights), socket, place))
+        .on_upgrade(move |socket| hold(state, caller, socket, place))
 }
 
 /// Runs the conversation, and tells the client how it ended.
-async fn hold(state: Arc<ServerState>, rights: Option<Rights>, socket: WebSocket, place: Place) {
+async fn hold(state: Arc<ServerState>, caller: Option<Caller>, socket: WebSocket, place: Place) {
     let (mut sink, source) = socket.split();
     let (events, mut receiver) = mpsc::channel(1);
     let mut session = JoinSet::new();
-    session.spawn(async move { serve(&state, rights, source, &events).await });
+    session.spawn(async move { serve(&state, caller, source, &events).await });
     while let Some(event) = receiver.recv().await {
         if sink.send(message(event)).await.is_err() {
             // Gone; the session goes with the set.
@@ -226,7 +227,7 @@ async fn hold(state: Arc<ServerState>, rights: Option<Rights>, socket: WebSocket
 
 async fn serve(
     state: &ServerState,
-    rights: Option<Rights>,
+    caller: Option<Caller>,
     source: impl Stream<Item = Result<Message, axum::Error>> + Send + Unpin,
     events: &mpsc::Sender<Event>,
 ) -> Result<Ending, (Failure, Rights)> {
@@ -243,12 +244,11 @@ async fn serve(
         Ok(Some(Ok(_))) => return Err(refuse(no_start("another message came first"))),
         Err(_) => return Err(refuse(no_start("it did not come within 10 s"))),
     };
-    let rights = match (rights, &start.token) {
-        (Some(rights), _) => rights,
+    let caller = match (caller, &start.token) {
+        (Some(caller), _) => caller,
         (None, Some(token)) => {
             let settings = state.settings();
-            let caller = settings.auth.holder(token.as_bytes()).map_err(refuse)?;
-            caller.rights
+            settings.auth.holder(token.as_bytes()).map_err(refuse)?
         }
         (None, None) => {
             return Err(refuse(Failure::Unauthenticated(
@@ -257,9 +257,9 @@ async fn serve(
         }
     };
     let inputs = source.filter_map(async |message| input(message).transpose());
-    converse(state, &start.into(), None, inputs, events)
+    converse(state, &start.into(), caller, None, inputs, events)
         .await
-        .map_err(|failure| (failure, rights))
+        .map_err(|failure| (failure, caller.rights))
 }
 
 fn no_start(problem: &str) -> Failure {
@@ -295,9 +295,13 @@ fn message(event: Event) -> Message {
             height: about.size.height,
             load_ms: about.load_time.map(milliseconds),
         },
-        Event::UtteranceEnd(progress) => Told::UtteranceEnd {
-            utterance: progress.utterance,
-            frames: progress.frames,
+        Event::UtteranceEnd {
+            utterance,
+            left_out,
+        } => Told::UtteranceEnd {
+            utterance: utterance.utterance,
+            frames: utterance.frames,
+            left_out,
         },
         Event::Interrupted(cut) => Told::Interrupted {
             utterance: cut.shown.utterance,

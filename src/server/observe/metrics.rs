@@ -53,6 +53,7 @@ pub struct Metrics {
     frames: Family<ModelLabel, Counter>,
     stage_seconds: Family<StageLabel, Histogram, fn() -> Histogram>,
     first_frame_seconds: Histogram,
+    stalls: Family<ModelLabel, Counter>,
     totals: Arc<Totals>,
 }
 
@@ -102,6 +103,12 @@ impl Metrics {
             "Time from a stream's first audio to its first frame's departure",
             first_frame_seconds.clone(),
         );
+        let stalls = Family::default();
+        registry.register(
+            "stream_stalls",
+            "Times that a Talk stream had speech to show for two seconds and showed none",
+            stalls.clone(),
+        );
         registry.register_collector(Box::new(collector));
         Self {
             registry: Arc::new(registry),
@@ -111,6 +118,7 @@ impl Metrics {
             frames,
             stage_seconds,
             first_frame_seconds,
+            stalls,
             totals: Arc::default(),
         }
     }
@@ -150,11 +158,19 @@ impl Metrics {
         self.first_frame_seconds.observe(took.as_secs_f64());
     }
 
+    /// A stream of a configured model had speech to show for two seconds and showed none.
+    pub(in crate::server) fn stalled(&self, model: &str) {
+        let model = model.to_owned();
+        self.stalls.get_or_create(&ModelLabel { model }).inc();
+    }
+
     /// Forgets a model that is not configured any more.
     pub(in crate::server) fn forget(&self, model: &str) {
-        self.frames.remove(&ModelLabel {
+        let label = ModelLabel {
             model: model.to_owned(),
-        });
+        };
+        self.frames.remove(&label);
+        self.stalls.remove(&label);
     }
 
     /// Calls that have ended.

@@ -1,5 +1,6 @@
 //! The stream's rules with a scripted avatar and a clock that only moves when nothing else can.
 
+mod late;
 mod paced;
 mod scripted;
 
@@ -39,7 +40,9 @@ async fn without_pacing_speech_comes_in_order_and_only_speech() {
         utterance: 0,
         frames: 3,
     };
-    assert!(matches!(stream.event().await, Event::UtteranceEnd(p) if p == end));
+    assert!(
+        matches!(stream.event().await, Event::UtteranceEnd { utterance, .. } if utterance == end)
+    );
     assert_eq!(stream.frame().await.kind, speech(1, 0));
     // Closing ends the last utterance too.
     let (events, ending) = stream.rest().await;
@@ -65,7 +68,9 @@ async fn an_end_without_audio_is_answered() {
         utterance: 0,
         frames: 0,
     };
-    assert!(matches!(stream.event().await, Event::UtteranceEnd(p) if p == end));
+    assert!(
+        matches!(stream.event().await, Event::UtteranceEnd { utterance, .. } if utterance == end)
+    );
     stream.say(1).await;
     stream.send(Input::EndOfSpeech).await;
     assert_eq!(stream.frame().await.kind, speech(1, 0));

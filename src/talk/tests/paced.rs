@@ -20,7 +20,7 @@ async fn with_pacing_idle_frames_fill_the_silence_and_nothing_jumps() {
     stream.say(20).await;
     stream.send(Input::EndOfSpeech).await;
     let (speaking, end) = stream.frames().await;
-    assert!(matches!(end, Event::UtteranceEnd(p) if p.frames == 20));
+    assert!(matches!(end, Event::UtteranceEnd { utterance, .. } if utterance.frames == 20));
     frames.extend(speaking);
     for _ in 0..5 {
         frames.push(stream.frame().await);
@@ -84,7 +84,7 @@ async fn late_frames_are_left_out_and_the_rest_keeps_its_time() {
     stream.say(10).await;
     stream.send(Input::EndOfSpeech).await;
     let (frames, end) = stream.frames().await;
-    assert!(matches!(end, Event::UtteranceEnd(p) if p.frames == 10));
+    assert!(matches!(end, Event::UtteranceEnd { utterance, .. } if utterance.frames == 10));
     let speaking: Vec<&Frame> = frames
         .iter()
         .filter(|frame| frame.kind != Kind::Idle)
@@ -230,7 +230,7 @@ async fn the_first_frame_of_every_utterance_is_timed() {
         stream.say(3).await;
         stream.send(Input::EndOfSpeech).await;
         let reader = &mut stream;
-        while !matches!(reader.event().await, Event::UtteranceEnd(_)) {}
+        while !matches!(reader.event().await, Event::UtteranceEnd { .. }) {}
     }
     // One that follows at once has waited for nothing but its own making.
     for _ in 0..2 {

@@ -35,9 +35,14 @@ pub(super) struct Scripted {
     pub(super) first_frames: Mutex<Vec<Duration>>,
     /// Milliseconds more for an idle frame.
     pub(super) slow_rest: AtomicUsize,
+    /// Frames a second; 0 is 25.
+    pub(super) fps: AtomicUsize,
+    /// Milliseconds that a frame takes in the network otherwise; 0 is 10.
+    pub(super) usual_ms: AtomicUsize,
+    pub(super) stalls: AtomicUsize,
 }
 
-struct Actor(Arc<Scripted>);
+struct ScriptedAvatar(Arc<Scripted>);
 
 /// Counts a frame in the making, also when it is dropped.
 struct Busy(Arc<Scripted>);
@@ -66,12 +71,15 @@ fn picture(index: u64) -> RenderedFrame {
     }
 }
 
-impl crate::talk::Actor for Actor {
-    type Ears = u64;
+impl LiveAvatar for ScriptedAvatar {
+    type Speech = u64;
 
-    fn about(&self) -> About {
-        About {
-            fps: 25,
+    fn info(&self) -> AvatarInfo {
+        AvatarInfo {
+            fps: match self.0.fps.load(Ordering::SeqCst) {
+                0 => 25,
+                fps => fps as u32,
+            },
             size: Size {
                 width: 1,
                 height: 1,
@@ -84,38 +92,47 @@ impl crate::talk::Actor for Actor {
         4
     }
 
-    fn listen(&self, _: PcmFormat, _: Lookahead) -> Result<u64, SpeechError> {
+    fn open_speech(&self, _: PcmFormat, _: Lookahead) -> Result<u64, SpeechError> {
         Ok(0)
     }
 
-    fn hear(
+    fn push_speech(
         &self,
-        ears: &mut u64,
+        speech: &mut u64,
         samples: &[f32],
         last: bool,
         out: &mut Vec<SpeechFrame>,
     ) -> Result<(), SpeechError> {
         for sample in samples {
             let window: Vec<f32> = vec![*sample; AUDIO_LEN];
-            out.push((*ears, Arc::new(window)));
-            *ears += 1;
+            out.push((*speech, Arc::new(window)));
+            *speech += 1;
         }
         if last {
-            *ears = 0;
+            *speech = 0;
         }
         Ok(())
     }
 
-    fn forget(&self, ears: &mut u64) {
-        *ears = 0;
+    fn reset_speech(&self, speech: &mut u64) {
+        *speech = 0;
     }
 
-    async fn speak(&self, order: FrameOrder, _: Format) -> Result<RenderedFrame, RenderError> {
+    async fn render_speech(
+        &self,
+        order: FrameOrder,
+        _: Format,
+    ) -> Result<RenderedFrame, RenderError> {
         let now = self.0.busy.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.busy_max.fetch_max(now, Ordering::SeqCst);
         let _busy = Busy(Arc::clone(&self.0));
         let time = self.0.times.lock().unwrap().pop_front();
-        let done = sleep(time.unwrap_or(Duration::from_millis(10)));
+        let done = sleep(
+            time.unwrap_or_else(|| match self.0.usual_ms.load(Ordering::SeqCst) {
+                0 => Duration::from_millis(10),
+                usual => Duration::from_millis(usual as u64),
+            }),
+        );
         let deadline = order.deadline.map(Instant::from_std);
         let late = RenderError {
             frame: order.index,
@@ -133,12 +150,16 @@ impl crate::talk::Actor for Actor {
     }
 
     fn note(&self, note: Note<'_>) {
-        if let Note::FirstFrame(took) = note {
-            self.0.first_frames.lock().unwrap().push(took);
+        match note {
+            Note::FirstFrame(took) => self.0.first_frames.lock().unwrap().push(took),
+            Note::Stalled => {
+                self.0.stalls.fetch_add(1, Ordering::SeqCst);
+            }
+            Note::Frame(_) => (),
         }
     }
 
-    async fn rest(&self, index: u64, _: Format) -> Result<RenderedFrame, RenderError> {
+    async fn render_idle(&self, index: u64, _: Format) -> Result<RenderedFrame, RenderError> {
         let slow = self.0.slow_rest.load(Ordering::SeqCst);
         sleep(Duration::from_millis(1 + slow as u64)).await;
         Ok(picture(index))
@@ -157,7 +178,11 @@ pub(super) struct Stream {
 const RATE_HZ: u32 = 1000;
 
 pub(super) fn start(realtime: bool, start_index: u64) -> Stream {
-    let avatar = Arc::new(Scripted::default());
+    start_with(Scripted::default(), realtime, start_index)
+}
+
+pub(super) fn start_with(avatar: Scripted, realtime: bool, start_index: u64) -> Stream {
+    let avatar = Arc::new(avatar);
     let (inputs, input) = mpsc::channel(1);
     let (event, events) = mpsc::channel(1);
     let (drain, draining) = oneshot::channel::<()>();
@@ -170,15 +195,16 @@ pub(super) fn start(realtime: bool, start_index: u64) -> Stream {
         lookahead: Lookahead::FULL,
         audio_bytes_max: 1000,
         drain: Duration::from_secs(2),
+        flow: 0,
     };
-    let actor = Actor(Arc::clone(&avatar));
+    let scripted = ScriptedAvatar(Arc::clone(&avatar));
     let ending = tokio::spawn(async move {
         let drain = async move {
             if draining.await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        talk(actor, options, ReceiverStream::new(input), drain, &event).await
+        talk(scripted, options, ReceiverStream::new(input), drain, &event).await
     });
     Stream {
         avatar,

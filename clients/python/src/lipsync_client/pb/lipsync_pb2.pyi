@@ -325,12 +325,14 @@ class TalkFrame(_message.Message):
     def __init__(self, index: _Optional[int] = ..., presentation_time_us: _Optional[int] = ..., frame_idx: _Optional[int] = ..., background_index: _Optional[int] = ..., kind: _Optional[_Union[TalkFrame.Kind, str]] = ..., image: _Optional[bytes] = ..., utterance: _Optional[int] = ..., utterance_frame: _Optional[int] = ...) -> None: ...
 
 class UtteranceEnd(_message.Message):
-    __slots__ = ("utterance", "frames")
+    __slots__ = ("utterance", "frames", "left_out")
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     utterance: int
     frames: int
-    def __init__(self, utterance: _Optional[int] = ..., frames: _Optional[int] = ...) -> None: ...
+    left_out: int
+    def __init__(self, utterance: _Optional[int] = ..., frames: _Optional[int] = ..., left_out: _Optional[int] = ...) -> None: ...
 
 class Interrupted(_message.Message):
     __slots__ = ("utterance", "frames", "shown_ms")

@@ -16,7 +16,7 @@ use crate::registry::Lease;
 
 /// What a client is told before the first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct About {
+pub struct AvatarInfo {
     /// Frames a second.
     pub fps: u32,
     /// Width and height of the frames.
@@ -28,46 +28,52 @@ pub struct About {
 /// What happened on a stream, for the server's figures.
 #[derive(Clone, Copy, Debug)]
 pub enum Note<'a> {
-    /// A speech frame was made.
+    /// A speech frame was rendered.
     Frame(&'a FrameTimings),
     /// The first frame of an utterance left, so long after its first audio came.
     FirstFrame(Duration),
+    /// The stream has had speech to show for two seconds and shown none.
+    Stalled,
 }
 
-/// An avatar that listens and speaks.
-pub trait Actor: Send + Sync + 'static {
-    /// The state of listening to one stream.
-    type Ears: Send + 'static;
+/// An avatar that is driven live.
+pub trait LiveAvatar: Send + Sync + 'static {
+    /// The state of one stream's speech, between two pieces of audio.
+    type Speech: Send + 'static;
 
     /// What clients are told.
-    fn about(&self) -> About;
+    fn info(&self) -> AvatarInfo;
 
-    /// Frames that may be in the making at once for one stream.
+    /// Frames that may be rendered at once for one stream.
     fn frames_at_once(&self) -> usize;
 
-    /// Begins to listen. Blocks.
+    /// The state before the first audio. Blocks.
     ///
     /// # Errors
-    /// If the avatar cannot hear.
-    fn listen(&self, pcm: PcmFormat, lookahead: Lookahead) -> Result<Self::Ears, SpeechError>;
+    /// If the avatar has no audio encoder.
+    fn open_speech(
+        &self,
+        pcm: PcmFormat,
+        lookahead: Lookahead,
+    ) -> Result<Self::Speech, SpeechError>;
 
     /// Takes interleaved samples and appends the frames they settle; `last` ends the utterance. Blocks.
     ///
     /// # Errors
     /// If the audio is unusable or the network fails.
-    fn hear(
+    fn push_speech(
         &self,
-        ears: &mut Self::Ears,
+        speech: &mut Self::Speech,
         samples: &[f32],
         last: bool,
         out: &mut Vec<SpeechFrame>,
     ) -> Result<(), SpeechError>;
 
-    /// Makes the ears forget the utterance.
-    fn forget(&self, ears: &mut Self::Ears);
+    /// Forgets the utterance.
+    fn reset_speech(&self, speech: &mut Self::Speech);
 
-    /// Makes a frame of speech. Dropping the future drops the frame.
-    fn speak(
+    /// Renders a frame of speech. Dropping the future drops the frame.
+    fn render_speech(
         &self,
         order: FrameOrder,
         format: Format,
@@ -76,8 +82,8 @@ pub trait Actor: Send + Sync + 'static {
     /// Told of what the figures are made of.
     fn note(&self, note: Note<'_>);
 
-    /// Makes an idle frame: the background of frame `index` as it is.
-    fn rest(
+    /// Renders an idle frame: the background of frame `index` as it is.
+    fn render_idle(
         &self,
         index: u64,
         format: Format,
@@ -85,13 +91,13 @@ pub trait Actor: Send + Sync + 'static {
 }
 
 /// A model for as long as it is leased.
-pub struct Leased {
+pub struct LeasedAvatar {
     model: Lease<LoadedModel>,
     noted: Box<dyn Fn(Note<'_>) + Send + Sync>,
 }
 
-impl Leased {
-    /// An actor that gives the lease back when it is dropped. `noted` is told of what happens.
+impl LeasedAvatar {
+    /// An avatar that gives the lease back when it is dropped. `noted` is told of what happens.
     #[must_use]
     pub fn new(
         model: Lease<LoadedModel>,
@@ -102,9 +108,9 @@ impl Leased {
     }
 }
 
-impl std::fmt::Debug for Leased {
+impl std::fmt::Debug for LeasedAvatar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Leased")
+        f.debug_struct("LeasedAvatar")
             .field("model", &self.model)
             .finish_non_exhaustive()
     }
@@ -113,11 +119,11 @@ impl std::fmt::Debug for Leased {
 /// The pause before a frame is offered again to a full queue: a tenth of a frame's time.
 const QUEUE_RETRY: Duration = Duration::from_millis(4);
 
-impl Actor for Leased {
-    type Ears = SpeechWindows;
+impl LiveAvatar for LeasedAvatar {
+    type Speech = SpeechWindows;
 
-    fn about(&self) -> About {
-        About {
+    fn info(&self) -> AvatarInfo {
+        AvatarInfo {
             fps: self.model.avatar().fps(),
             size: self.model.avatar().size(),
             load_time: self.model.load_time(),
@@ -129,29 +135,37 @@ impl Actor for Leased {
         generator.stats().sessions * generator.max_batch() + cpu::cores()
     }
 
-    fn listen(&self, pcm: PcmFormat, lookahead: Lookahead) -> Result<SpeechWindows, SpeechError> {
+    fn open_speech(
+        &self,
+        pcm: PcmFormat,
+        lookahead: Lookahead,
+    ) -> Result<SpeechWindows, SpeechError> {
         SpeechWindows::new(&self.model, pcm, lookahead)
     }
 
-    fn hear(
+    fn push_speech(
         &self,
-        ears: &mut SpeechWindows,
+        speech: &mut SpeechWindows,
         samples: &[f32],
         last: bool,
         out: &mut Vec<SpeechFrame>,
     ) -> Result<(), SpeechError> {
-        ears.push(&self.model, samples, out)?;
+        speech.push(&self.model, samples, out)?;
         if last {
-            ears.finish(&self.model, out)?;
+            speech.finish(&self.model, out)?;
         }
         Ok(())
     }
 
-    fn forget(&self, ears: &mut SpeechWindows) {
-        ears.reset();
+    fn reset_speech(&self, speech: &mut SpeechWindows) {
+        speech.reset();
     }
 
-    async fn speak(&self, order: FrameOrder, format: Format) -> Result<RenderedFrame, RenderError> {
+    async fn render_speech(
+        &self,
+        order: FrameOrder,
+        format: Format,
+    ) -> Result<RenderedFrame, RenderError> {
         loop {
             match render_frame(&self.model, order.clone(), format).await {
                 // A request is refused then; a stream waits its turn, until the frame's deadline.
@@ -173,7 +187,7 @@ impl Actor for Leased {
         (self.noted)(note);
     }
 
-    async fn rest(&self, index: u64, format: Format) -> Result<RenderedFrame, RenderError> {
+    async fn render_idle(&self, index: u64, format: Format) -> Result<RenderedFrame, RenderError> {
         render_idle(&self.model, index, format).await
     }
 }

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::actor::Actor;
+use super::avatar::LiveAvatar;
 use super::inbox::{Inbox, Piece};
 use super::pcm::PcmDecoder;
 use super::{Progress, TalkError, TalkOptions};
@@ -33,29 +33,29 @@ pub(super) enum Window {
 }
 
 /// All state of listening; travels to a blocking thread and back.
-struct Ears<E> {
+struct Listening<S> {
     decoder: PcmDecoder,
-    windows: E,
+    speech: S,
     samples: Vec<f32>,
 }
 
-/// Listening that has finished.
-struct Heard<E> {
-    ears: Ears<E>,
+/// A piece that was listened to.
+struct Heard<S> {
+    listening: Listening<S>,
     piece: Piece,
     frames: Vec<SpeechFrame>,
     result: Result<(), TalkError>,
 }
 
 /// The stream's audio: not listened to yet, being listened to, and the windows that came of it.
-pub(super) struct Listener<A: Actor> {
-    actor: Arc<A>,
+pub(super) struct SpeechInput<A: LiveAvatar> {
+    avatar: Arc<A>,
     inbox: Inbox,
     sample_bytes: usize,
     piece_bytes: usize,
     /// Away while a piece is listened to.
-    ears: Option<Ears<A::Ears>>,
-    hearing: Option<BoxFuture<'static, Result<Heard<A::Ears>, TalkError>>>,
+    listening: Option<Listening<A::Speech>>,
+    job: Option<BoxFuture<'static, Result<Heard<A::Speech>, TalkError>>>,
     /// Pieces before this utterance are not wanted any more.
     wanted: u64,
     /// Frames heard of the utterance that is listened to.
@@ -63,23 +63,23 @@ pub(super) struct Listener<A: Actor> {
     windows: VecDeque<Window>,
 }
 
-impl<A: Actor> Listener<A> {
+impl<A: LiveAvatar> SpeechInput<A> {
     /// Blocks.
-    pub(super) fn new(actor: Arc<A>, options: &TalkOptions) -> Result<Self, TalkError> {
+    pub(super) fn new(avatar: Arc<A>, options: &TalkOptions) -> Result<Self, TalkError> {
         let (pcm, sample_bytes) = (options.pcm, options.samples.bytes());
-        let ears = Ears {
+        let listening = Listening {
             decoder: PcmDecoder::new(options.samples),
-            windows: actor.listen(pcm, options.lookahead)?,
+            speech: avatar.open_speech(pcm, options.lookahead)?,
             samples: Vec::new(),
         };
         let piece_samples = (pcm.rate_hz as usize * PIECE_MS / 1000).max(1) * pcm.channels;
         Ok(Self {
-            actor,
+            avatar,
             inbox: Inbox::new(options.audio_bytes_max),
             sample_bytes,
             piece_bytes: piece_samples * sample_bytes,
-            ears: Some(ears),
-            hearing: None,
+            listening: Some(listening),
+            job: None,
             wanted: 0,
             heard_frames: 0,
             windows: VecDeque::new(),
@@ -98,7 +98,7 @@ impl<A: Actor> Listener<A> {
 
     /// Whether everything that came in has become windows, and these were taken.
     pub(super) fn is_empty(&self) -> bool {
-        self.inbox.is_empty() && self.hearing.is_none() && self.windows.is_empty()
+        self.inbox.is_empty() && self.job.is_none() && self.windows.is_empty()
     }
 
     /// Takes more audio; tells the utterance that begins with it, if one does.
@@ -119,50 +119,52 @@ impl<A: Actor> Listener<A> {
         self.wanted = self.inbox.utterance();
         self.heard_frames = 0;
         self.windows.clear();
-        if let Some(ears) = self.ears.take() {
-            self.ears = Some(self.forget(ears));
+        if let Some(listening) = self.listening.take() {
+            self.listening = Some(self.reset(listening));
         }
         self.wanted
     }
 
-    fn forget(&self, mut ears: Ears<A::Ears>) -> Ears<A::Ears> {
-        ears.decoder.finish();
-        self.actor.forget(&mut ears.windows);
-        ears
+    fn reset(&self, mut listening: Listening<A::Speech>) -> Listening<A::Speech> {
+        listening.decoder.finish();
+        self.avatar.reset_speech(&mut listening.speech);
+        listening
     }
 
     /// Begins to listen to the next piece, unless it listens already or is far enough ahead.
     pub(super) fn advance(&mut self) {
-        if self.windows.len() >= WINDOWS_AHEAD || self.ears.is_none() {
+        if self.windows.len() >= WINDOWS_AHEAD || self.listening.is_none() {
             return;
         }
         let Some(piece) = self.inbox.next(self.piece_bytes) else {
             return;
         };
-        let Some(ears) = self.ears.take() else { return };
-        let (actor, sample_bytes) = (Arc::clone(&self.actor), self.sample_bytes);
-        let job = cpu::run(move || listen(&*actor, ears, piece, sample_bytes));
-        self.hearing = Some(async move { Ok(job.await?) }.boxed());
+        let Some(listening) = self.listening.take() else {
+            return;
+        };
+        let (avatar, sample_bytes) = (Arc::clone(&self.avatar), self.sample_bytes);
+        let job = cpu::run(move || listen(&*avatar, listening, piece, sample_bytes));
+        self.job = Some(async move { Ok(job.await?) }.boxed());
     }
 
     /// Waits until the piece at hand has become windows; for ever if there is none. Nothing is lost if it is dropped.
     pub(super) async fn heard(&mut self) -> Result<(), TalkError> {
-        let Some(hearing) = &mut self.hearing else {
+        let Some(job) = &mut self.job else {
             return std::future::pending().await;
         };
-        let heard = hearing.await;
-        self.hearing = None;
+        let heard = job.await;
+        self.job = None;
         let Heard {
-            ears,
+            listening,
             piece,
             frames,
             result,
         } = heard?;
         if piece.utterance < self.wanted {
-            self.ears = Some(self.forget(ears));
+            self.listening = Some(self.reset(listening));
             return Ok(());
         }
-        self.ears = Some(ears);
+        self.listening = Some(listening);
         result?;
         for (frame, audio) in frames {
             self.heard_frames = frame + 1;
@@ -189,16 +191,20 @@ impl<A: Actor> Listener<A> {
 }
 
 /// Listens to one piece, on a blocking thread.
-fn listen<A: Actor>(
-    actor: &A,
-    mut ears: Ears<A::Ears>,
+fn listen<A: LiveAvatar>(
+    avatar: &A,
+    mut listening: Listening<A::Speech>,
     piece: Piece,
     sample_bytes: usize,
-) -> Heard<A::Ears> {
+) -> Heard<A::Speech> {
     let mut frames = Vec::new();
-    ears.samples.clear();
-    ears.decoder.push(&piece.audio, &mut ears.samples);
-    let left = if piece.last { ears.decoder.finish() } else { 0 };
+    listening.samples.clear();
+    listening.decoder.push(&piece.audio, &mut listening.samples);
+    let left = if piece.last {
+        listening.decoder.finish()
+    } else {
+        0
+    };
     let result = if left > 0 {
         Err(TalkError::PartialSample {
             utterance: piece.utterance,
@@ -206,12 +212,17 @@ fn listen<A: Actor>(
             size: sample_bytes,
         })
     } else {
-        actor
-            .hear(&mut ears.windows, &ears.samples, piece.last, &mut frames)
+        avatar
+            .push_speech(
+                &mut listening.speech,
+                &listening.samples,
+                piece.last,
+                &mut frames,
+            )
             .map_err(TalkError::from)
     };
     Heard {
-        ears,
+        listening,
         piece,
         frames,
         result,
