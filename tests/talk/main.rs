@@ -6,6 +6,7 @@ mod cable;
 #[path = "../common/mod.rs"]
 mod common;
 mod setup;
+mod socket;
 mod vanish;
 
 use std::ops::ControlFlow;

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{ConnectInfo, State};
@@ -31,6 +33,11 @@ use crate::wire::{ImageFormat, SampleFormat, TalkStart};
 
 /// Bytes of one message at most: a few seconds of audio.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// A message beyond the limit is read up to here, so that its sender is listening when it is told.
+const READ_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+/// How long a client may go on sending after its stream has failed. A connection closed over unread bytes would be reset,
+/// and the client would never read why.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What a client may write in a text.
 #[derive(Debug, Deserialize)]
@@ -170,8 +177,8 @@ pub(super) async fn talk(
     // Without tokens everybody may talk; where there are some, the start message brings one.
     let caller = state.settings().auth.caller(&headers, Some(peer)).ok();
     upgrade
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_message_size(READ_BYTES_MAX)
+        .max_frame_size(READ_BYTES_MAX)
         .on_upgrade(move |socket| hold(state, caller, socket, place))
 }
 
@@ -180,28 +187,35 @@ async fn hold(state: Arc<ServerState>, caller: Option<Caller>, socket: WebSocket
     let (mut sink, source) = socket.split();
     let (events, mut receiver) = mpsc::channel(1);
     let mut session = JoinSet::new();
-    session.spawn(async move { serve(&state, caller, source, &events).await });
+    session.spawn(async move {
+        let mut source = source;
+        let ended = serve(&state, caller, &mut source, &events).await;
+        (ended, source)
+    });
     while let Some(event) = receiver.recv().await {
         if sink.send(message(event)).await.is_err() {
             // Gone; the session goes with the set.
             return;
         }
     }
-    let ended = match session.join_next().await {
-        Some(Ok(ended)) => ended,
+    let (ended, source) = match session.join_next().await {
+        Some(Ok((ended, source))) => (ended, Some(source)),
         Some(Err(error)) => {
             tracing::error!(%error, "a stream panicked");
-            Err((
-                Failure::Panicked(crate::pipeline::cpu::Panicked),
-                Rights::Use,
-            ))
+            let failure = Failure::Panicked(crate::pipeline::cpu::Panicked);
+            (Err(Refused::new(failure, Rights::Use)), None)
         }
-        None => Ok(Ending::Gone),
+        None => (Ok(Ending::Gone), None),
     };
+    let failed = ended.is_err();
     let code = match ended {
         Ok(Ending::Gone) => return,
         Ok(Ending::Closed | Ending::Drained) => close_code::NORMAL,
-        Err((failure, rights)) => {
+        Err(Refused {
+            failure,
+            rights,
+            too_large,
+        }) => {
             service::log(&failure);
             let code = failure.code();
             let error = Told::Error {
@@ -211,6 +225,7 @@ async fn hold(state: Arc<ServerState>, caller: Option<Caller>, socket: WebSocket
             // What cannot be said to a client that is gone need not be.
             let _ = sink.send(text(&error)).await;
             match code {
+                _ if too_large => close_code::SIZE,
                 Code::Unavailable => close_code::AWAY,
                 Code::Internal => close_code::ERROR,
                 _ => close_code::POLICY,
@@ -223,18 +238,70 @@ async fn hold(state: Arc<ServerState>, caller: Option<Caller>, socket: WebSocket
     };
     let _ = sink.send(Message::Close(Some(close))).await;
     drop(place);
+    if failed && let Some(source) = source {
+        // Whoever has heard it closes the connection; what comes until then is read and dropped.
+        let rest = async {
+            source.for_each(async |_| ()).await;
+            // Behind a message that is far too large nothing can be read, and the client's end cannot be seen.
+            tokio::time::sleep(LINGER).await;
+        };
+        let _ = tokio::time::timeout(LINGER, rest).await;
+    }
+}
+
+/// Why a stream failed, and in whose words it is told.
+struct Refused {
+    failure: Failure,
+    rights: Rights,
+    /// Whether a message was larger than allowed.
+    too_large: bool,
+}
+
+impl Refused {
+    fn new(failure: Failure, rights: Rights) -> Self {
+        Self {
+            failure,
+            rights,
+            too_large: false,
+        }
+    }
+
+    fn too_large(rights: Rights) -> Self {
+        let failure = Failure::invalid("message", TOO_LARGE);
+        Self {
+            failure,
+            rights,
+            too_large: true,
+        }
+    }
+}
+
+const TOO_LARGE: &str = "it is larger than 1 MB: cut the audio into smaller messages";
+
+/// Whether a message is larger than allowed.
+fn is_too_large(message: &Result<Message, axum::Error>) -> bool {
+    match message {
+        Ok(Message::Text(text)) => text.len() > MESSAGE_BYTES_MAX,
+        Ok(Message::Binary(bytes)) => bytes.len() > MESSAGE_BYTES_MAX,
+        Ok(_) => false,
+        Err(error) => std::error::Error::source(error)
+            .and_then(|error| error.downcast_ref())
+            .is_some_and(|error| matches!(error, tungstenite::Error::Capacity(_))),
+    }
 }
 
 async fn serve(
     state: &ServerState,
     caller: Option<Caller>,
-    source: impl Stream<Item = Result<Message, axum::Error>> + Send + Unpin,
+    mut source: impl Stream<Item = Result<Message, axum::Error>> + Send + Unpin,
     events: &mpsc::Sender<Event>,
-) -> Result<Ending, (Failure, Rights)> {
-    let mut source = source;
+) -> Result<Ending, Refused> {
     let first = tokio::time::timeout(START_TIMEOUT, source.next()).await;
-    let refuse = |failure| (failure, Rights::Use);
+    let refuse = |failure| Refused::new(failure, Rights::Use);
     let start = match first {
+        Ok(Some(message)) if is_too_large(&message) => {
+            return Err(Refused::too_large(Rights::Use));
+        }
         Ok(Some(Ok(Message::Text(text)))) => match serde_json::from_str(&text) {
             Ok(Text::Start(start)) => start,
             Ok(_) => return Err(refuse(no_start("another message came first"))),
@@ -256,10 +323,21 @@ async fn serve(
             )));
         }
     };
-    let inputs = source.filter_map(async |message| input(message).transpose());
+    let too_large = AtomicBool::new(false);
+    let inputs = source.filter_map(async |message| {
+        if is_too_large(&message) {
+            too_large.store(true, Ordering::Relaxed);
+            return Some(Err(malformed("message", TOO_LARGE)));
+        }
+        input(message).transpose()
+    });
     converse(state, &start.into(), caller, None, inputs, events)
         .await
-        .map_err(|failure| (failure, caller.rights))
+        .map_err(|failure| Refused {
+            failure,
+            rights: caller.rights,
+            too_large: too_large.load(Ordering::Relaxed),
+        })
 }
 
 fn no_start(problem: &str) -> Failure {
