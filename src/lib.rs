@@ -11,6 +11,8 @@
 //!
 //! [`pipeline`] is the only place where the stages meet; [`cli`] and [`server`] are its two callers.
 
+pub mod defaults;
+
 pub mod config;
 
 pub mod frame;

@@ -40,7 +40,7 @@ pub struct FrameRate(u32);
 
 impl FrameRate {
     /// The frame rate avatars are trained at.
-    pub const TRAINED: Self = Self(25);
+    pub const TRAINED: Self = Self(crate::defaults::FPS);
 
     /// A frame rate.
     ///

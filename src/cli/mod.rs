@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod connect;
 mod demo;
+mod format;
 mod import;
 mod infer;
 mod latency;

@@ -102,13 +102,11 @@ impl From<wire::CompositeBatchResponse> for BatchReply {
 
 /// The wire's words for a format: which, and its JPEG quality.
 pub(super) fn image_format(format: Format) -> (i32, i32) {
-    let (format, quality) = match format {
-        Format::Png => (ImageFormat::Png, 0),
-        Format::Jpeg { quality } => (ImageFormat::Jpeg, quality),
-        Format::Rgb => (ImageFormat::Rgb, 0),
-        Format::I420 => (ImageFormat::I420, 0),
+    let quality = match format {
+        Format::Jpeg { quality } => quality.into(),
+        Format::Png | Format::Rgb | Format::I420 => 0,
     };
-    (format.into(), quality.into())
+    (ImageFormat::from(format.name()).into(), quality)
 }
 
 /// A time of the wire; what is no time is none.

@@ -8,6 +8,7 @@
 //! A JPEG background prepares itself with the first frame of a quality; for raw I420, [`PreparedI420`] holds its planes.
 //! Prepared pieces are bytes ([`PreparedPng::as_bytes`], [`PreparedPng::from_bytes`]), so they can be kept on disk.
 
+mod format;
 pub mod h264;
 mod i420;
 mod jpeg;
@@ -16,6 +17,7 @@ mod png;
 mod tests;
 pub(crate) mod yuv;
 
+pub use format::{Format, FormatName};
 pub use i420::PreparedI420;
 pub(crate) use png::encode_whole as encode_png;
 pub use png::{Effort, PreparedError, PreparedPng};
@@ -28,22 +30,6 @@ use crate::frame::pool::{Pool, Pooled};
 use crate::frame::{Frame, Rect, Size};
 
 use jpeg::PreparedJpeg;
-
-/// What a frame is encoded as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// PNG, 8-bit RGB, lossless.
-    Png,
-    /// Baseline JPEG.
-    Jpeg {
-        /// 1 (smallest) to 100 (best).
-        quality: u8,
-    },
-    /// Packed RGB8 pixels, row by row, without a header.
-    Rgb,
-    /// The planes Y, U and V, packed, without a header: BT.709, limited range; the sides of U and V round up.
-    I420,
-}
 
 /// Why a frame could not be encoded.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::avatar::{Avatar, AvatarError};
 use crate::config;
+use crate::defaults::BATCH_FRAMES_MAX;
 use crate::encoder::Encoder;
 use crate::engine::{AudioEncoder, Backend, InferenceError, VisualCacheLimit};
 use crate::frame::network_io::{FEATURE_LEN, MEL_WINDOW_LEN};
@@ -48,9 +49,6 @@ pub enum OpenError {
     Audio(#[from] crate::audio::AudioError),
 }
 
-/// Frames of the largest batch a caller may ask for.
-const BATCH_FRAMES_MAX: usize = 25;
-
 impl LoadedModel {
     /// Opens a model: checks its files and starts its sessions. Takes seconds; call it off the async threads.
     ///
@@ -88,7 +86,7 @@ impl LoadedModel {
             networks_bytes: OnceLock::new(),
             patches: Pool::new(super::cpu::cores()),
             // A batch's frames are all held until its answer is sent.
-            encoder: Encoder::new(in_flight.max(BATCH_FRAMES_MAX)),
+            encoder: Encoder::new(in_flight.max(usize::from(BATCH_FRAMES_MAX))),
         })
     }
 

@@ -23,6 +23,18 @@ mod generated {
 
 pub use generated::*;
 
+impl From<crate::encoder::FormatName> for ImageFormat {
+    fn from(name: crate::encoder::FormatName) -> Self {
+        use crate::encoder::FormatName;
+        match name {
+            FormatName::Png => Self::Png,
+            FormatName::Jpeg => Self::Jpeg,
+            FormatName::Rgb => Self::Rgb,
+            FormatName::I420 => Self::I420,
+        }
+    }
+}
+
 /// The compiled proto file with everything it imports, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lipsync_descriptor.bin"));
 
@@ -34,6 +46,3 @@ pub const STATUS_ERRORS: &str = "status";
 
 /// Request metadata that names the model, for load balancers to hash on.
 pub const MODEL_ID_KEY: &str = "x-model-id";
-
-/// JPEG quality where a request leaves it open.
-pub const JPEG_QUALITY_DEFAULT: u8 = 90;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 
 use super::target::Target;
+use crate::defaults::BATCH_FRAMES_MAX;
 use crate::pipeline::FrameTimings;
 
 /// Frames of the avatar that are shown again and again; their pictures are decoded before.
@@ -60,9 +61,10 @@ pub(super) async fn warm_up(target: &Target) -> anyhow::Result<()> {
 
 async fn show_all(target: &Target) -> anyhow::Result<()> {
     let shown = FRAMES_SHOWN.min(target.num_frames);
-    for start in 0..shown.div_ceil(25) {
-        let batch = (shown - start * 25).min(25);
-        target.order(start * 25, batch as usize, 0).make().await?;
+    let batch_max = u64::from(BATCH_FRAMES_MAX);
+    for start in (0..shown).step_by(usize::from(BATCH_FRAMES_MAX)) {
+        let batch = (shown - start).min(batch_max);
+        target.order(start, batch as usize, 0).make().await?;
     }
     Ok(())
 }

@@ -16,7 +16,8 @@ use super::Global;
 use super::connect::TokenArgs;
 use super::latency::Latency;
 use super::output::{Output, table};
-use crate::encoder::Format;
+use crate::defaults::BATCH_FRAMES_MAX;
+use crate::encoder::FormatName;
 use crate::pipeline::cpu;
 use measure::{Bound, Measured, measure, warm_up};
 use target::Target;
@@ -35,8 +36,8 @@ pub(crate) struct Args {
         long,
         value_name = "N,…",
         value_delimiter = ',',
-        default_values_t = [1, 4, 8, 25],
-        value_parser = clap::value_parser!(u8).range(1..=25)
+        default_values_t = [1, 4, 8, BATCH_FRAMES_MAX],
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(BATCH_FRAMES_MAX))
     )]
     batch: Vec<u8>,
     /// How long each batch size is measured
@@ -53,50 +54,14 @@ pub(crate) struct Args {
     /// Callers at once where it is about throughput [default: as many as keep the cores busy]
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u16).range(1..=CALLERS_MAX))]
     concurrency: Option<u16>,
-    /// How frames are encoded
-    #[arg(long, value_enum, default_value_t = PictureFormat::Png)]
-    format: PictureFormat,
+    /// How frames are encoded; JPEG at quality 90
+    #[arg(long, value_enum, default_value_t = FormatName::Png)]
+    format: FormatName,
     /// Measure a running server [default: in process, from the configuration]
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     #[command(flatten)]
     token: TokenArgs,
-}
-
-/// `--format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum PictureFormat {
-    /// Lossless
-    Png,
-    /// Small; quality 90
-    Jpeg,
-    /// As it is
-    Rgb,
-    /// Raw planes
-    I420,
-}
-
-impl PictureFormat {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Png => "PNG",
-            Self::Jpeg => "JPEG",
-            Self::Rgb => "RGB",
-            Self::I420 => "I420",
-        }
-    }
-}
-
-impl From<PictureFormat> for Format {
-    fn from(format: PictureFormat) -> Self {
-        match format {
-            PictureFormat::Png => Self::Png,
-            PictureFormat::Jpeg => Self::Jpeg { quality: 90 },
-            PictureFormat::Rgb => Self::Rgb,
-            PictureFormat::I420 => Self::I420,
-        }
-    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -173,7 +138,7 @@ struct Report {
     width: u32,
     height: u32,
     fps: u32,
-    format: PictureFormat,
+    format: FormatName,
     seconds: Option<f64>,
     repeat: Option<u32>,
     rows: Vec<Row>,
@@ -255,7 +220,7 @@ impl Report {
             self.model,
             self.width,
             self.height,
-            self.format.word(),
+            self.format.word().to_uppercase(),
         );
         let [visual, queue, inference, composite, encode] =
             crate::pipeline::FrameTimings::default()

@@ -77,7 +77,7 @@ fn here(global: &Global, args: &Args, output: &Output) -> anyhow::Result<Target>
     Ok(Target {
         maker: Maker::Here(Arc::new(opened)),
         windows: windows(),
-        format: args.format.into(),
+        format: args.format.with_quality(None),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         engine: backend.info().to_string(),
         model: model.id.clone(),
@@ -97,7 +97,7 @@ async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
         first.context("the server has no models")?.id
     };
     // Its size is known once it is loaded; a batch does that, which callers without the right to load may ask for.
-    let first = BatchOrder::new(&id, 0, &windows()[..1], &[], args.format.into());
+    let first = BatchOrder::new(&id, 0, &windows()[..1], &[], args.format.with_quality(None));
     let first = client.infer(&first).await;
     about(&client, &id, first).await?;
     let stats = explained(client.stats(Some(&id)).await)?;
@@ -107,7 +107,7 @@ async fn on_server(client: Client, args: &Args) -> anyhow::Result<Target> {
     Ok(Target {
         maker: Maker::Server(Arc::new(client)),
         windows: windows(),
-        format: args.format.into(),
+        format: args.format.with_quality(None),
         engine: server.engine_text(),
         version: server.version,
         model: id,

@@ -9,11 +9,10 @@ use std::process::ExitCode;
 
 use super::Global;
 use super::output::{Output, usage};
-use crate::encoder::Format;
+use crate::defaults::BATCH_FRAMES_MAX;
+use crate::encoder::{Format, FormatName};
 use crate::film::Target;
 
-/// Frames in one batch at most, as on the wire.
-pub(crate) const BATCH_MAX: u8 = 25;
 /// Where a batch goes if nothing else is said.
 const BATCH_FOLDER: &str = "frames";
 
@@ -29,7 +28,7 @@ pub(crate) struct Args {
     pub(crate) audio: Option<PathBuf>,
     /// Make only the first N frames (1-25) as one batch and show what each stage takes; of a bundled sample, without
     /// --audio
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(BATCH_MAX)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(BATCH_FRAMES_MAX)))]
     pub(crate) batch: Option<u8>,
     /// Where to write: a film (talk.mp4), or a folder for numbered pictures [default with --batch: frames]
     #[arg(long, value_name = "PATH")]
@@ -39,7 +38,7 @@ pub(crate) struct Args {
     pub(crate) start_frame: u64,
     /// The format of pictures [default: png]
     #[arg(long, value_enum)]
-    pub(crate) format: Option<PictureFormat>,
+    pub(crate) format: Option<FormatName>,
     /// Quality of JPEG pictures, 1-100 [default: 90]
     #[arg(long, value_name = "Q", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) quality: Option<u8>,
@@ -48,15 +47,6 @@ pub(crate) struct Args {
     pub(crate) encoder: Option<FilmEncoder>,
     #[command(flatten)]
     pub(crate) remote: remote::RemoteArgs,
-}
-
-/// `--format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum PictureFormat {
-    /// Lossless
-    Png,
-    /// Small
-    Jpeg,
 }
 
 /// `--encoder`.
@@ -118,12 +108,11 @@ impl Args {
     }
 
     fn picture_format(&self) -> anyhow::Result<Format> {
-        match (self.format, self.quality) {
-            (Some(PictureFormat::Jpeg), quality) => Ok(Format::Jpeg {
-                quality: quality.unwrap_or(90),
-            }),
-            (_, None) => Ok(Format::Png),
-            (_, Some(_)) => Err(usage("--quality is about JPEG: add --format jpeg")),
+        match self.format.unwrap_or(FormatName::Png) {
+            name if self.quality.is_none() || name == FormatName::Jpeg => {
+                Ok(name.with_quality(self.quality))
+            }
+            _ => Err(usage("--quality is about JPEG: add --format jpeg")),
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::pipeline::{FrameOrder, FrameTimings, LoadOptions, LoadedModel, memory
 const FRAMES_AHEAD: usize = 4;
 
 /// Speech lasts at least the inverse of this in seconds: a frame of film.
-const SPEECH_MIN_FRACTION: u64 = 25;
+const SPEECH_MIN_FRACTION: u64 = crate::defaults::FPS as u64;
 
 /// What to render.
 #[derive(Clone, Debug)]

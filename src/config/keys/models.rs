@@ -148,7 +148,7 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
             Sequence::PingPong,
             "the order of backgrounds: forth and back, from the start again, or hold the last one",
         ),
-        fps: s.integer("fps", 25, 1..=u64::from(FPS_MAX), "frames a second") as u32,
+        fps: s.integer("fps", u64::from(crate::defaults::FPS), 1..=u64::from(FPS_MAX), "frames a second") as u32,
     };
     if model.memory_estimate_bytes > capacity.max_memory_bytes {
         s.conflict(

@@ -7,7 +7,7 @@ use super::super::{BackendChoice, Choice, ExecutionProvider, Fallback, Onnx, Pro
 use super::{MIB, OriginalKeys, count, resolve};
 
 /// A batch is queued whole.
-const QUEUE_FRAMES_MIN: usize = 25;
+const QUEUE_FRAMES_MIN: usize = crate::defaults::BATCH_FRAMES_MAX as usize;
 
 /// Reads `onnx`.
 pub(super) fn read(mut s: Section<'_, '_>, base: &Path, original: OriginalKeys) -> Onnx {
@@ -64,13 +64,13 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path, original: OriginalKeys) 
         max_batch: count(s.optional_integer(
             "max_batch",
             "1 on a CPU, 8 on a GPU",
-            1..=25,
+            1..=u64::from(crate::defaults::BATCH_FRAMES_MAX),
             "frames in one run of the network; batches win nothing on a CPU",
         )),
         batch_delay: s.milliseconds("batch_delay_ms", 2.0, 0.0..=1000.0, "how long the first frame of a batch waits for company"),
         queue_frames: s.integer(
             "queue_frames",
-            256,
+            crate::defaults::QUEUE_FRAMES as u64,
             QUEUE_FRAMES_MIN as u64..=1_000_000,
             "frames that may wait per avatar; more are refused with RESOURCE_EXHAUSTED",
         ) as usize,

@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use crate::avatar::{CropRects, Sequence};
 use crate::config;
+use crate::defaults::BATCH_FRAMES_MAX;
 use crate::encoder::Format;
 use crate::frame::network_io::{AUDIO_LEN, SharedFloats, VISUAL_LEN, Visual};
 use crate::pipeline::{FrameOrder, cpu, render_batch};
@@ -17,8 +18,7 @@ use crate::server::grpc::zero_copy::Frames;
 use crate::server::state::ServerState;
 use crate::wire::{CompositeBatchRequest, CompositeBatchResponse, Floats};
 
-/// Frames of one batch at most.
-const BATCH_MAX: usize = 25;
+const BATCH_MAX: usize = BATCH_FRAMES_MAX as usize;
 
 /// A request that was checked.
 struct Batch {

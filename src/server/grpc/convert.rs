@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config;
-use crate::encoder::Format;
+use crate::defaults::JPEG_QUALITY;
+use crate::encoder::{Format, FormatName};
 use crate::pipeline::{FrameTimings, RenderedFrame};
 use crate::registry::{LoadReport, ModelSnapshot, ModelSpec, ModelStats, Snapshot, Status};
 use crate::server::admission::auth::Rights;
@@ -51,18 +52,20 @@ impl InBand for wire::UnloadModelResponse {
 /// [`Failure::Invalid`] naming the field.
 pub(in crate::server) fn format(format: i32, jpeg_quality: i32) -> Result<Format, Failure> {
     let quality = match u8::try_from(jpeg_quality) {
-        Ok(0) => wire::JPEG_QUALITY_DEFAULT,
-        Ok(quality @ 1..=100) => quality,
+        Ok(0) => None,
+        Ok(quality @ 1..=100) => Some(quality),
         _ => {
-            let problem = format!("{jpeg_quality} is out of range: use 1 to 100, or 0 for 90");
+            let problem =
+                format!("{jpeg_quality} is out of range: use 1 to 100, or 0 for {JPEG_QUALITY}");
             return Err(Failure::invalid("jpeg_quality", problem));
         }
     };
+    let named = |name: FormatName| Ok(name.with_quality(quality));
     match wire::ImageFormat::try_from(format) {
-        Ok(wire::ImageFormat::Unspecified | wire::ImageFormat::Png) => Ok(Format::Png),
-        Ok(wire::ImageFormat::Jpeg) => Ok(Format::Jpeg { quality }),
-        Ok(wire::ImageFormat::Rgb) => Ok(Format::Rgb),
-        Ok(wire::ImageFormat::I420) => Ok(Format::I420),
+        Ok(wire::ImageFormat::Unspecified | wire::ImageFormat::Png) => named(FormatName::Png),
+        Ok(wire::ImageFormat::Jpeg) => named(FormatName::Jpeg),
+        Ok(wire::ImageFormat::Rgb) => named(FormatName::Rgb),
+        Ok(wire::ImageFormat::I420) => named(FormatName::I420),
         Err(_) => Err(Failure::invalid(
             "output_format",
             format!("{format} is no format: use PNG (1), JPEG (2), RGB (3) or I420 (4)"),

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::Code;
 
+use crate::encoder::FormatName;
 use crate::server::Peer;
 use crate::server::admission::auth::{Caller, Rights};
 use crate::server::admission::in_flight::Place;
@@ -58,7 +59,7 @@ struct Start {
     sample_format: Samples,
     sample_rate_hz: i32,
     channels: i32,
-    output_format: Picture,
+    output_format: Option<FormatName>,
     jpeg_quality: i32,
     start_frame_idx: i64,
     realtime: bool,
@@ -73,34 +74,19 @@ enum Samples {
     F32le,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Picture {
-    Png,
-    #[default]
-    Jpeg,
-    Rgb,
-    I420,
-}
-
 impl From<Start> for TalkStart {
     fn from(start: Start) -> Self {
         let samples = match start.sample_format {
             Samples::S16le => SampleFormat::S16le,
             Samples::F32le => SampleFormat::F32le,
         };
-        let picture = match start.output_format {
-            Picture::Png => ImageFormat::Png,
-            Picture::Jpeg => ImageFormat::Jpeg,
-            Picture::Rgb => ImageFormat::Rgb,
-            Picture::I420 => ImageFormat::I420,
-        };
+        let picture = start.output_format.unwrap_or(FormatName::Jpeg);
         Self {
             model_id: start.model_id,
             sample_format: samples.into(),
             sample_rate_hz: start.sample_rate_hz,
             channels: start.channels,
-            output_format: picture.into(),
+            output_format: ImageFormat::from(picture).into(),
             jpeg_quality: start.jpeg_quality,
             start_frame_idx: start.start_frame_idx,
             realtime: start.realtime,
