@@ -49,6 +49,12 @@ pub mod demo;
 
 pub mod import;
 
+mod panics;
+
+#[cfg(test)]
+#[path = "../tests/common/skip.rs"]
+mod skip;
+
 pub mod telemetry;
 
 pub mod shutdown;

@@ -48,7 +48,7 @@ impl Tools {
             }
             Err(missing) => missing,
         };
-        println!("skipped: {missing}");
+        film::skip::skipped("browser", missing);
         None
     }
 

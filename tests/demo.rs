@@ -1,6 +1,9 @@
 //! The demo as a newcomer meets it: networks on both engines, mouths that follow speech, and the command.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -70,7 +73,7 @@ fn both_engines_agree_on_the_demo_networks() {
     let fast = match backend(BackendChoice::OnnxRuntime) {
         Ok(fast) => fast,
         Err(error) => {
-            eprintln!("skipped for ONNX Runtime: {error}");
+            skip::skipped("onnxruntime", error);
             return;
         }
     };

@@ -2,6 +2,9 @@
 //! planes compared with the formulas of BT.709 as numpy calculates them.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -130,7 +133,10 @@ fn independent_decoders_read_spliced_frames() {
     let python = run(Command::new("python3")
         .args(["-c", CHECK])
         .arg(folder.path()));
-    println!("{}", python.as_deref().unwrap_or("skipped: no python3"));
+    match python {
+        Some(said) => println!("{said}"),
+        None => skip::skipped("python", "no python3"),
+    }
     let mut pngcheck = Command::new("pngcheck");
     pngcheck.arg("-q");
     for file in std::fs::read_dir(folder.path()).unwrap() {
@@ -141,6 +147,6 @@ fn independent_decoders_read_spliced_frames() {
     }
     match run(&mut pngcheck) {
         Some(_) => println!("pngcheck: no complaint"),
-        None => println!("skipped: no pngcheck"),
+        None => skip::skipped("pngcheck", "it is not installed"),
     }
 }

@@ -32,7 +32,7 @@ fn onnxruntime() -> Option<Arc<dyn Backend>> {
     match select(&options) {
         Ok(backend) => Some(backend),
         Err(error) => {
-            eprintln!("skipped for ONNX Runtime: {error}");
+            crate::skip::skipped("onnxruntime", error);
             None
         }
     }

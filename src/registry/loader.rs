@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// Loads models. The registry knows nothing of networks, images or config files beyond this trait.
 ///
-/// Both methods run on blocking threads, never on an async one, and may take seconds.
-/// A panic in either counts as a failed load.
+/// `validate`, `load` and `dropped` run on blocking threads and may take seconds; a panic in the first two counts as a
+/// failed load. The owner calls `memory_bytes` itself, on an async thread: it must answer at once.
 pub trait Load: Send + Sync + 'static {
     /// What the loader needs to know of one model: paths, geometry, options.
     type Spec: Send + Sync + 'static;

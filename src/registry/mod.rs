@@ -28,7 +28,6 @@ mod ledger;
 mod limits;
 mod loader;
 mod owner;
-mod report;
 mod snapshot;
 mod stats;
 
@@ -43,9 +42,9 @@ pub use lease::Lease;
 pub use ledger::evict::Policy;
 pub use limits::Limits;
 pub use loader::{Load, LoadError, Loaded, ModelSpec};
-pub use report::log_report;
 pub use stats::{
     Counters, ModelSnapshot, ModelStats, RejectionCounts, Snapshot, Status, UnloadCounts,
+    log_report,
 };
 
 use owner::Command;

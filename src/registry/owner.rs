@@ -3,7 +3,6 @@
 //! It waits for four things only: a command, the end of a job, a wake-up (a last lease ended, a caller gave up), and
 //! the next moment at which time alone changes something. It never waits for a load.
 
-use std::any::Any;
 use std::future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::panics;
 use crate::registry::error::ConfigureError;
 use crate::registry::lease::Lease;
 use crate::registry::ledger::entry::{Answer, Moment, Reply};
@@ -178,7 +178,7 @@ fn run_job<L: Load>(loader: &L, job: Job<L>) -> Done<L> {
         }
         Job::Drop { id, number, model } => {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(model))) {
-                tracing::error!(model = %id, panic = panic_text(&*panic), "unloading model panicked");
+                tracing::error!(model = %id, panic = panics::text(&*panic), "unloading model panicked");
             }
             loader.dropped();
             Done::Dropped { id, number }
@@ -188,16 +188,10 @@ fn run_job<L: Load>(loader: &L, job: Job<L>) -> Done<L> {
 
 fn caught<T>(id: &str, work: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic_text(&*panic).to_owned();
+        let text = panics::text(&*panic).to_owned();
         Err(LoadError::new(
             format!("loading model {id:?} crashed"),
             text,
         ))
     })
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    let formatted = || panic.downcast_ref::<String>().map(String::as_str);
-    literal.or_else(formatted).unwrap_or("unknown panic")
 }

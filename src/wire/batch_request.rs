@@ -206,7 +206,7 @@ mod tests {
         }
 
         #[test]
-        fn random_bytes_are_refused_as_prost_refuses_them(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn what_prost_reads_is_read_alike(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let ours = CompositeBatchRequest::decode(bytes.as_slice());
             let plain = Plain::decode(bytes.as_slice());
             // Only the unknown field's own type, which prost checks here and we skip, may make a difference.
@@ -228,7 +228,10 @@ mod tests {
         let tensors = ours.visual_frames.tensors(100);
         let borrowed = matches!(ours.visual_frames.to_slice(), std::borrow::Cow::Borrowed(_));
         let address = (*tensors[0]).as_ref().as_ptr().cast::<u8>();
-        assert_eq!(range.contains(&address), borrowed);
+        // The field begins at any byte; floats are read in place where it is a float's boundary.
+        let start = bytes.len() - 4 * 100;
+        let aligned = (bytes.as_ptr() as usize + start).is_multiple_of(4);
+        assert_eq!((borrowed, range.contains(&address)), (aligned, aligned));
     }
 
     #[test]

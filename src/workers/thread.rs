@@ -149,14 +149,9 @@ impl Worker {
     }
 
     fn panicked(&self, panic: &(dyn Any + Send)) -> InferenceError {
-        let reason = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".to_owned());
         let error = InferenceError::WorkerPanicked {
             path: self.shared.network().path().to_path_buf(),
-            reason,
+            reason: crate::panics::text(panic).to_owned(),
         };
         tracing::error!(%error, slot = self.slot, "replacing an inference session");
         error

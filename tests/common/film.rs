@@ -6,6 +6,9 @@
     reason = "a test's helper: no test needs all of it"
 )]
 
+#[path = "skip.rs"]
+pub(crate) mod skip;
+
 use std::process::Command;
 
 /// Whether ffmpeg and ffprobe are installed; says so if not.
@@ -14,7 +17,7 @@ pub fn has_ffmpeg() -> bool {
         .iter()
         .all(|program| Command::new(program).arg("-version").output().is_ok());
     if !found {
-        eprintln!("skipped: ffmpeg and ffprobe are not installed");
+        skip::skipped("ffmpeg", "ffmpeg or ffprobe is not installed");
     }
     found
 }

@@ -9,6 +9,7 @@
 pub mod avatars;
 pub mod process;
 pub mod raw;
+pub(crate) mod skip;
 
 use std::time::{Duration, Instant};
 

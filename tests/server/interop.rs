@@ -29,12 +29,13 @@ fn run(proto: &str) {
         .output();
     let output = match output {
         Ok(output) if output.status.code() == Some(SKIPPED) => {
-            println!("{}", String::from_utf8_lossy(&output.stdout));
+            let why = String::from_utf8_lossy(&output.stdout).into_owned();
+            crate::common::skip::skipped("python", why);
             return;
         }
         Ok(output) => output,
         Err(error) => {
-            println!("skipped: no Python: {error}");
+            crate::common::skip::skipped("python", error);
             return;
         }
     };

@@ -24,8 +24,8 @@ use crate::registry::ledger::entry::{
 use crate::registry::ledger::state::{Event, Left, Reason, State};
 use crate::registry::limits::Limits;
 use crate::registry::loader::{Load, LoadError, Loaded, ModelSpec};
-use crate::registry::report::megabytes;
 use crate::registry::stats::Counters;
+use crate::registry::stats::megabytes;
 use crate::registry::{LoadMode, LoadReport, ReconfigureReport};
 
 /// Work for a blocking thread.

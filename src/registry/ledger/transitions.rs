@@ -9,7 +9,7 @@ use crate::registry::ledger::entry::{Answer, Entry, Moment, Phase, Ticket, Waite
 use crate::registry::ledger::state::{Event, Reason, Reload, State};
 use crate::registry::ledger::{Job, Ledger, Outgoing};
 use crate::registry::loader::Load;
-use crate::registry::report::megabytes;
+use crate::registry::stats::megabytes;
 
 impl<L: Load> Ledger<L> {
     /// Applies all rules. Every one either changes a state, which the others must see, or does nothing.

@@ -154,11 +154,7 @@ fn model_info(
         background_dir: path(&config.background_dir),
         crop_rects_path: path(&config.crop_rects_path),
         stats: model.loaded().then_some(stats),
-        status: match model.status {
-            Status::Ready { reloading: true } => "reloading",
-            ref status => status.name(),
-        }
-        .to_owned(),
+        status: model.status.name().to_owned(),
         leases: int(model.leases),
         generation: long(model.generation),
         stale: model.stale,

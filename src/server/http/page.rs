@@ -105,9 +105,8 @@ mod tests {
                 assert!(served || name.starts_with('#'), "{name}");
             }
         }
-        assert!(
-            !all.contains("http://") || !page.contains("http://"),
-            "nothing from elsewhere"
-        );
+        for scheme in ["http://", "https://", "src=\"//", "url(//"] {
+            assert!(!all.contains(scheme), "{scheme}: nothing from elsewhere");
+        }
     }
 }
