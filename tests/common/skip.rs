@@ -7,7 +7,8 @@
 /// If `what` is required.
 #[allow(
     dead_code,
-    reason = "not every test that includes the common parts needs programs"
+    clippy::print_stderr,
+    reason = "not every test that includes the common parts needs programs; one that is skipped says so"
 )]
 pub(crate) fn skipped(what: &str, why: impl std::fmt::Display) {
     let required = std::env::var("LIPSYNC_REQUIRE").unwrap_or_default();
