@@ -1,5 +1,4 @@
 //! What several tests need: sounds to render, and ffmpeg to look at what came out.
-#![expect(clippy::print_stderr, reason = "a test says why it was skipped")]
 #![allow(
     dead_code,
     unreachable_pub,
