@@ -29,7 +29,9 @@ from networks import CHANNELS, FIRST, UP, AudioEncoder, BranchReader, Generator,
 from train_audio import augmented, entries, features
 
 WINDOW = 160
-EDGE = 12
+RECT_SIDE = 230
+# Pixels of the rect over which the server fades the prediction in: compositing_feather of the demo's avatars.
+FEATHER = 8
 MASK_ROWS, MASK_COLUMNS = slice(5, 310), slice(5, 315)
 
 
@@ -112,7 +114,7 @@ def adopt(generator, weights):
     with torch.no_grad():
         for name, ours in generator.state_dict().items():
             theirs = weights.get(name)
-            if theirs is None or name.startswith("inc.") or any(a > b for a, b in zip(theirs.shape, ours.shape)):
+            if theirs is None or any(a > b for a, b in zip(theirs.shape, ours.shape)):
                 continue
             place = tuple(slice(0, size) for size in theirs.shape)
             if theirs.shape != ours.shape and ours.dim() > 1 and theirs.shape[1] < ours.shape[1]:
@@ -196,6 +198,14 @@ class Data:
         return self.emb[self.places[picks]].float()
 
 
+def fade(side):
+    """How much of the prediction is seen at each pixel of the region, in a rect of `side` pixels."""
+    place = (faces.MARGIN + torch.arange(faces.ROI) + 0.5) * side / faces.CROP
+    inside = torch.minimum(place, side - place)
+    across = ((inside + 0.5) / (FEATHER + 1)).clamp(max=1)
+    return torch.minimum(across[None, :], across[:, None])
+
+
 def within(first):
     """The part of a window from `first` on in which it sees all there is to see."""
     return slice(0 if first == 0 else 6, None if first == faces.ROI - WINDOW else -6)
@@ -227,6 +237,8 @@ def evaluate(generator, held, path=None):
     with torch.no_grad():
         got = torch.cat([generator(a, w.reshape(-1, 32, 16, 16)) for a, w in zip(seen.split(6), windows.split(6))])
     got = (got * 255).byte().permute(0, 2, 3, 1).numpy()[..., ::-1]
+    seen = fade(RECT_SIDE)[..., None].numpy()
+    got = seen * got + (1 - seen) * shut
     error = ((got.astype(float) - wanted) ** 2).mean((1, 2, 3))
     still = ((shut.astype(float) - wanted) ** 2).mean((1, 2, 3))
     psnr = 10 * np.log10(255**2 / error)
@@ -246,6 +258,9 @@ def main():
     parser.add_argument("--start", type=pathlib.Path, help="a checkpoint to start from, where its weights fit")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--mouth", type=float, default=5, help="how much more what the mouth moves weighs")
+    parser.add_argument("--squares", type=float, default=4, help="weight of squared errors beside absolute ones")
+    parser.add_argument("--differences", type=float, default=0.5, help="weight of the errors of differences")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -256,7 +271,9 @@ def main():
     trained = torch.load(args.work / "audio.pt")
     encoder, branch = AudioEncoder(), BranchReader()
     encoder.load_state_dict(trained["encoder"])
-    branch.load_state_dict(trained["branch"])
+    # With --start it comes from there.
+    if "branch" in trained:
+        branch.load_state_dict(trained["branch"])
     encoder.eval()
     export(encoder, args.work / "audio_encoder.onnx", (torch.zeros(1, 1, 80, 16),), ["mel"], "emb")
     data = Data(args, encoder, rng)
@@ -288,8 +305,7 @@ def main():
     parameters = below + top_level
     groups = [{"params": below, "share": 1.0}, {"params": top_level, "share": 0.4}]
     optimiser = torch.optim.AdamW(groups, lr=args.rate, weight_decay=1e-5)
-    edge = torch.ones(faces.ROI, faces.ROI)
-    edge[EDGE:-EDGE, EDGE:-EDGE] = 0
+    shown = fade(RECT_SIDE)[None, None]
     started, losses = time.time(), []
     for step in range(args.steps):
         # Up in the first twentieth, then down a half cosine.
@@ -305,16 +321,16 @@ def main():
         background = data.background[images]
         got = torch.sigmoid(window_forward(generator, x0, x1, background, data.windows(images, rng), top, left, WINDOW))
         moved = (wanted - shut).abs().amax(1, keepdim=True)
-        weight = 1 + 5 * functional.max_pool2d((moved > 0.03).float(), 7, 1, 3)
-        # An edge of the region that is a shade off shows as a frame around the mouth.
-        weight = weight + 3 * edge[None, None, top : top + WINDOW, left : left + WINDOW]
+        weight = 1 + args.mouth * functional.max_pool2d((moved > 0.03).float(), 7, 1, 3)
+        # What the server fades out need not be painted.
+        weight = weight * shown[:, :, top : top + WINDOW, left : left + WINDOW]
         # Near the window's edges the whole network sees more than the window does, unless they are the picture's.
         inner = (slice(None), slice(None), within(top), within(left))
         error = got - wanted
-        loss = (weight * error.abs())[inner].mean() + 4 * (weight * error * error)[inner].mean()
+        loss = (weight * error.abs())[inner].mean() + args.squares * (weight * error * error)[inner].mean()
         error, weight = error[inner], weight[inner]
         for axis in (2, 3):
-            loss = loss + 0.5 * (weight.narrow(axis, 1, error.shape[axis] - 1) * error.diff(dim=axis).abs()).mean()
+            loss = loss + args.differences * (weight.narrow(axis, 1, error.shape[axis] - 1) * error.diff(dim=axis).abs()).mean()
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
