@@ -155,6 +155,8 @@ fn model(folder: &Path) -> LoadedModel {
         memory_estimate_bytes: 0,
         audio_padding: Padding::Edge,
         compositing: Geometry::Inset,
+        compositing_feather: 0,
+        rects: config::RectPolicy::Strict,
         sequence: Sequence::PingPong,
         fps: 25,
     };

@@ -52,6 +52,8 @@ pub(crate) fn avatar(folder: &Path, kind: Kind) -> config::Model {
         memory_estimate_bytes: 0,
         audio_padding: Padding::Edge,
         compositing: Geometry::Inset,
+        compositing_feather: 0,
+        rects: config::RectPolicy::Strict,
         sequence: Sequence::PingPong,
         fps: 25,
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageReader};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder as _, ImageReader};
 
 use crate::frame::{Frame, Size};
 
@@ -224,8 +225,8 @@ impl Backgrounds {
         self.decode_file(index, &self.read(index)?)
     }
 
-    /// Decodes `file`, the content of the file of background `index`, to RGB8. Grey becomes RGB, opaque alpha is
-    /// dropped.
+    /// Decodes `file`, the content of the file of background `index`, to RGB8, upright by its EXIF data. Grey becomes RGB,
+    /// opaque alpha is dropped.
     ///
     /// # Errors
     /// If the file changed, is broken, or has pixels that are not opaque.
@@ -233,11 +234,15 @@ impl Backgrounds {
     /// # Panics
     /// If `index` is not one of [`Backgrounds::len`].
     pub fn decode_file(&self, index: usize, file: &[u8]) -> Result<Frame, BackgroundError> {
-        let picture = ImageReader::new(std::io::Cursor::new(file))
+        let mut decoder = ImageReader::new(std::io::Cursor::new(file))
             .with_guessed_format()
             .map_err(|error| self.undecodable(index, error.to_string()))?
-            .decode()
+            .into_decoder()
             .map_err(|error| self.undecodable(index, error.to_string()))?;
+        let orientation = orientation(&mut decoder);
+        let mut picture = DynamicImage::from_decoder(decoder)
+            .map_err(|error| self.undecodable(index, error.to_string()))?;
+        picture.apply_orientation(orientation);
         let size = Size {
             width: picture.width(),
             height: picture.height(),
@@ -338,15 +343,29 @@ fn open(
 }
 
 fn header(path: &Path, frame: usize) -> Result<Size, BackgroundError> {
-    let (width, height) =
+    let mut decoder =
         open(path, frame)?
-            .into_dimensions()
+            .into_decoder()
             .map_err(|error| BackgroundError::Decode {
                 path: path.to_owned(),
                 frame,
                 reason: error.to_string(),
             })?;
+    let (width, height) = decoder.dimensions();
+    let (width, height) = match orientation(&mut decoder) {
+        Orientation::Rotate90
+        | Orientation::Rotate270
+        | Orientation::Rotate90FlipH
+        | Orientation::Rotate270FlipH => (height, width),
+        _ => (width, height),
+    };
     Ok(Size { width, height })
+}
+
+/// How the picture is to be turned by its EXIF data. The rects come from pictures that OpenCV has turned so.
+fn orientation(decoder: &mut impl image::ImageDecoder) -> Orientation {
+    // EXIF data that cannot be read turns nothing, there as here.
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
 fn has_transparency(picture: &DynamicImage) -> bool {
@@ -397,6 +416,34 @@ mod tests {
             assert_eq!(name(backgrounds.file(2).unwrap()), names[2]);
             let frame = backgrounds.decode(2).unwrap();
             assert_eq!(frame.row(5)[3 * 7..], [7, 5, 7]);
+        }
+    }
+
+    /// Pictures of all eight orientations, and what OpenCV reads of each: `tools/golden_exif.py`.
+    #[test]
+    fn pictures_are_turned_as_opencv_turns_them() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/exif");
+        for (ending, tolerance) in [("png", 0), ("jpg", 2)] {
+            for turn in 1..=8 {
+                let folder = tempfile::tempdir().unwrap();
+                let name = format!("{turn}.{ending}");
+                std::fs::copy(
+                    golden.join(&name),
+                    folder.path().join(format!("0.{ending}")),
+                )
+                .unwrap();
+                let backgrounds = Backgrounds::open(folder.path()).unwrap();
+                let frame = backgrounds.decode(0).unwrap();
+                let expected = image::open(golden.join(format!("{turn}_{ending}_upright.png")));
+                let expected = expected.unwrap().into_rgb8();
+                assert_eq!(
+                    (frame.size().width, frame.size().height),
+                    expected.dimensions(),
+                    "{name}"
+                );
+                let mut pairs = frame.data().iter().zip(expected.as_raw());
+                assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= tolerance), "{name}");
+            }
         }
     }
 

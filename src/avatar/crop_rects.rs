@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::landmarks::{self, LandmarksError};
+use crate::config::RectPolicy;
 use crate::frame::{Rect, Size};
 
 /// Some editors begin a file of UTF-8 with it.
@@ -52,19 +54,18 @@ pub enum CropRectsError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// A folder of landmarks.
+    #[error(transparent)]
+    Landmarks(#[from] LandmarksError),
 }
 
 impl CropRects {
-    /// Reads `path`: `{"0":{"rect":[x1,y1,x2,y2],…},…}` or `[[x1,y1,x2,y2],…]`.
+    /// Reads `path`, a folder of landmarks or a file: `{"0":{"rect":[x1,y1,x2,y2],…},…}` or `[[x1,y1,x2,y2],…]`.
     ///
     /// # Errors
     /// If the file cannot be read, is of neither form, has a gap, or holds a rect that is empty, inverted or negative.
     pub fn load(path: &Path) -> Result<Self, CropRectsError> {
-        let text = std::fs::read(path).map_err(|source| CropRectsError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text, path)
+        Self::of(&read(path)?, path)
     }
 
     /// Reads the same from memory; `path` only names the source in errors.
@@ -72,7 +73,11 @@ impl CropRects {
     /// # Errors
     /// As [`CropRects::load`].
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, CropRectsError> {
-        let rects = entries(text, path)?
+        Self::of(&entries(text, path)?, path)
+    }
+
+    fn of(entries: &[Value], path: &Path) -> Result<Self, CropRectsError> {
+        let rects = entries
             .iter()
             .enumerate()
             .map(|(frame, entry)| rect_of(frame, entry, path))
@@ -82,22 +87,30 @@ impl CropRects {
 
     /// Everything wrong with the file at `path`: all unusable rects, and of the first `frames` all that do not lie in
     /// backgrounds of `size`, where that is known.
-    pub(super) fn faults(path: &Path, size: Option<Size>, frames: usize) -> Vec<CropRectsError> {
-        let text = std::fs::read(path).map_err(|source| CropRectsError::Read {
-            path: path.to_owned(),
-            source,
-        });
-        let entries = match text.and_then(|text| entries(&text, path)) {
+    pub(super) fn faults(
+        path: &Path,
+        size: Option<Size>,
+        frames: usize,
+        policy: RectPolicy,
+    ) -> Vec<CropRectsError> {
+        let entries = match read(path) {
             Ok(entries) => entries,
             Err(fault) => return vec![fault],
         };
         let fault = |(frame, entry): (usize, &Value)| match rect_of(frame, entry, path) {
             Err(fault) => Some(fault),
             Ok(rect) => size
-                .filter(|size| frame < frames && !rect.fits(*size))
+                .filter(|size| frame < frames && !within(rect, *size, policy).fits(*size))
                 .map(|size| outside(frame, rect, size, path)),
         };
         entries.iter().enumerate().filter_map(fault).collect()
+    }
+
+    /// Treats rects that leave backgrounds of `size` as `policy` says.
+    pub fn apply(&mut self, policy: RectPolicy, size: Size) {
+        for rect in &mut self.rects {
+            *rect = within(*rect, size, policy);
+        }
     }
 
     /// Checks that the first `frames` rects lie inside backgrounds of `size`; `path` names the source in errors.
@@ -130,15 +143,36 @@ impl CropRects {
     }
 }
 
-/// The frames of the file, in order, not yet looked at.
+/// The frames at `path`, in order, not yet looked at.
+fn read(path: &Path) -> Result<Vec<Value>, CropRectsError> {
+    if path.is_dir() {
+        let files = landmarks::list(path)?;
+        let rects = files.iter().map(|file| Ok(landmarks::rect(file)?.into()));
+        return rects.collect();
+    }
+    let text = std::fs::read(path).map_err(|source| CropRectsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    entries(&text, path)
+}
+
+/// The rect as `policy` has it in a picture of `size`: one that begins outside stays as it is.
+fn within(rect: Rect, size: Size, policy: RectPolicy) -> Rect {
+    let (x2, y2) = (rect.x2().min(size.width), rect.y2().min(size.height));
+    match policy {
+        RectPolicy::Strict => rect,
+        RectPolicy::Clip => Rect::new(rect.x1(), rect.y1(), x2, y2).unwrap_or(rect),
+    }
+}
+
+/// The frames of the file, in order, not yet looked at. A byte order mark is no part of the text.
 fn entries(text: &[u8], path: &Path) -> Result<Vec<Value>, CropRectsError> {
-    let value: Value =
-        serde_json::from_slice(text.strip_prefix(BOM).unwrap_or(text)).map_err(|source| {
-            CropRectsError::Json {
-                path: path.to_owned(),
-                source,
-            }
-        })?;
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let value: Value = serde_json::from_slice(text).map_err(|source| CropRectsError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
     let form = |reason: &str| CropRectsError::Form {
         path: path.to_owned(),
         reason: reason.to_owned(),
@@ -172,7 +206,9 @@ fn outside(frame: usize, rect: Rect, size: Size, path: &Path) -> CropRectsError 
     CropRectsError::Frame {
         path: path.to_owned(),
         frame,
-        reason: format!("rect {rect} reaches outside the {size} background"),
+        reason: format!(
+            "rect {rect} reaches outside the {size} background; `rects: clip` cuts it at the right and at the bottom, as SyncTalk_2D does"
+        ),
     }
 }
 
@@ -266,9 +302,41 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
-        let marked = parse("\u{feff}[[1,2,3,4]]").unwrap();
-        assert_eq!(marked, parse("[[1,2,3,4]]").unwrap());
+    fn a_byte_order_mark_is_no_part_of_the_file() {
+        assert_eq!(parse("\u{feff}[[1,2,3,4]]").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_landmarks_gives_the_rects() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/landmarks");
+        let folder = tempfile::tempdir().unwrap();
+        for frame in 0..4 {
+            let name = format!("{frame}.lms");
+            std::fs::copy(golden.join(&name), folder.path().join(name)).unwrap();
+        }
+        let rects = CropRects::load(folder.path()).unwrap();
+        assert_eq!(rects.len(), 4);
+        let expected = landmarks::rect(&golden.join("3.lms")).unwrap();
+        let [x1, y1, x2, y2] = expected.map(|pixel| u32::try_from(pixel).unwrap());
+        assert_eq!(rects.get(3), Rect::new(x1, y1, x2, y2));
+    }
+
+    #[test]
+    fn clipping_cuts_at_the_right_and_at_the_bottom() {
+        let size = Size {
+            width: 10,
+            height: 8,
+        };
+        let mut rects = parse("[[1,2,12,9],[1,2,3,4],[10,2,12,4]]").unwrap();
+        rects.apply(RectPolicy::Strict, size);
+        let error = rects.check(size, 3, Path::new("r.json")).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("frame 0") && error.contains("rects: clip"));
+        rects.apply(RectPolicy::Clip, size);
+        assert_eq!(rects.get(0), Rect::new(1, 2, 10, 8));
+        assert_eq!(rects.get(1), Rect::new(1, 2, 3, 4));
+        let error = rects.check(size, 3, Path::new("r.json")).unwrap_err();
+        assert!(error.to_string().contains("frame 2"));
     }
 
     #[test]

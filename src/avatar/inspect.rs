@@ -34,7 +34,7 @@ pub fn inspect(model: &config::Model) -> Vec<(&'static str, AvatarError)> {
     };
     let size = backgrounds.as_ref().map(Backgrounds::size);
     let used = model.num_frames.unwrap_or(usize::MAX);
-    let unusable = CropRects::faults(&model.crop_rects_path, size, used);
+    let unusable = CropRects::faults(&model.crop_rects_path, size, used, model.rects);
     let rects = unusable
         .is_empty()
         .then(|| CropRects::load(&model.crop_rects_path));

@@ -62,6 +62,8 @@ pub struct Background {
     pub raw_rect: Frame,
     /// How a prediction gets into its rect.
     pub placement: Placement,
+    /// Pixels inside the rect's border over which a prediction fades into `raw_rect`.
+    pub feather: usize,
     /// How a finished frame on it is encoded.
     pub canvas: encoder::Background,
 }
@@ -161,12 +163,14 @@ impl Avatar {
     /// # Errors
     /// If a file is missing or broken, a rect lies outside the backgrounds, or the counts disagree.
     pub fn open(model: &config::Model, options: &KeepOptions) -> Result<Self, AvatarError> {
-        let rects = CropRects::load(&model.crop_rects_path)?;
+        let mut rects = CropRects::load(&model.crop_rects_path)?;
         let mut backgrounds = Backgrounds::open(&model.background_dir)?;
         let frames = frame_count(model, &rects, &backgrounds)?;
+        rects.apply(model.rects, backgrounds.size());
         rects.check(backgrounds.size(), frames, &model.crop_rects_path)?;
         backgrounds.truncate(frames);
-        let sources = Sources::new(backgrounds, rects, model.compositing, options);
+        let feather = model.compositing_feather as usize;
+        let sources = Sources::new(backgrounds, rects, model.compositing, feather, options);
         let kept = Arc::new(Kept {
             prepared: Cache::new(
                 frames,

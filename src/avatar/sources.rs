@@ -27,6 +27,7 @@ pub(super) struct Sources {
     backgrounds: Backgrounds,
     rects: CropRects,
     compositor: Compositor,
+    feather: usize,
     store: Option<Store>,
 }
 
@@ -35,6 +36,7 @@ impl Sources {
         backgrounds: Backgrounds,
         rects: CropRects,
         geometry: Geometry,
+        feather: usize,
         options: &KeepOptions,
     ) -> Self {
         let folder = || store_folder(backgrounds.folder(), options.disk_folder.as_deref());
@@ -43,6 +45,7 @@ impl Sources {
             backgrounds,
             rects,
             compositor: Compositor::new(geometry),
+            feather,
             store,
         }
     }
@@ -122,6 +125,7 @@ impl Sources {
             index,
             seen: Arc::new(Seen::of(&crop)),
             placement: self.compositor.placement(&crop, size),
+            feather: self.feather,
             raw_rect,
             canvas,
         }

@@ -38,6 +38,8 @@ impl Scene {
                 memory_estimate_bytes: 0,
                 audio_padding: Padding::Edge,
                 compositing: Geometry::Inset,
+                compositing_feather: 0,
+                rects: config::RectPolicy::Strict,
                 sequence: Sequence::PingPong,
                 fps: 25,
             },

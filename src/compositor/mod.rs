@@ -6,6 +6,7 @@
 //! infinity costs nothing extra.
 
 pub mod crop;
+mod feather;
 mod kernels;
 mod resize;
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +22,7 @@ use crate::compositor::crop::{CROP_MARGIN, CROP_SIDE, Crop};
 use crate::frame::Size;
 use crate::frame::network_io::{PREDICTION_LEN, ROI_SIDE};
 
+pub use feather::fade;
 pub(crate) use kernels::Kernels;
 pub(crate) use resize::{PlanarRow, resize_rows};
 pub(crate) use taps::Taps;

@@ -337,6 +337,10 @@ pub struct Model {
     pub audio_padding: Padding,
     /// `compositing`: how a prediction gets into the background.
     pub compositing: Geometry,
+    /// `compositing_feather`: pixels inside the rect's border over which a prediction fades into the background.
+    pub compositing_feather: u32,
+    /// `rects`: what happens to a rect that leaves the picture.
+    pub rects: RectPolicy,
     /// `sequence`: which background frame `k` shows.
     pub sequence: Sequence,
     /// `fps`: frames a second.
@@ -356,6 +360,16 @@ pub struct Logging {
     pub stats_report: Option<Duration>,
     /// `log_file`: a file that gets every line as well.
     pub log_file: Option<PathBuf>,
+}
+
+choice! {
+    /// What happens to a rect that leaves the picture.
+    RectPolicy {
+        /// It is refused.
+        Strict = "strict",
+        /// It is cut at the right and at the bottom.
+        Clip = "clip",
+    }
 }
 
 choice! {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::raw::{Node, Value, shorten};
 use super::super::reader::{Report, Section, join};
-use super::super::{Capacity, Geometry, Model, Padding, Sequence};
+use super::super::{Capacity, Geometry, Model, Padding, RectPolicy, Sequence};
 use super::{MIB, count, resolve};
 use crate::audio::features::FPS_MAX;
 
@@ -111,7 +111,7 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
         ),
         crop_rects_path: resolve(
             base,
-            s.required_path("crop_rects_path", &example("crop_rects.json"), "the crop rect of every background, JSON"),
+            s.required_path("crop_rects_path", &example("crop_rects.json"), "the crop rect of every background, JSON; or the folder of its landmarks: 0.lms …"),
         ),
         audio_encoder_path: s
             .path(
@@ -142,6 +142,17 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
             "compositing",
             Geometry::Inset,
             "how the prediction gets into the background: inset as in training, or stretch over the whole rect",
+        ),
+        compositing_feather: s.integer(
+            "compositing_feather",
+            0,
+            0..=64,
+            "pixels inside the rect's border over which the prediction fades into the background; 0: none, as the reference",
+        ) as u32,
+        rects: s.choice(
+            "rects",
+            RectPolicy::Strict,
+            "a rect that leaves the picture is refused (strict), or cut at the right and at the bottom (clip), as the reference does",
         ),
         sequence: s.choice(
             "sequence",

@@ -195,6 +195,7 @@ fn the_shipped_file_holds_the_defaults() {
         assert_eq!(model.audio_padding, Padding::Edge);
         let defaults = Model {
             audio_padding: Padding::Zeros,
+            compositing_feather: 0,
             id: named.id.clone(),
             model_path: named.model_path.clone(),
             background_dir: named.background_dir.clone(),
