@@ -398,7 +398,7 @@ mod tests {
         let error = rects.check(size, 2, Path::new("r.json")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "crop rects r.json, frame 1: rect [0, 0, 11, 10] reaches outside the 10x10 background"
+            "crop rects r.json, frame 1: rect [0, 0, 11, 10] reaches outside the 10x10 background; `rects: clip` cuts it at the right and at the bottom, as SyncTalk_2D does"
         );
         rects.check(size, 1, Path::new("r.json")).unwrap();
     }
