@@ -362,7 +362,7 @@ fn header(path: &Path, frame: usize) -> Result<Size, BackgroundError> {
     Ok(Size { width, height })
 }
 
-/// How the picture is to be turned by its EXIF data. The rects come from pictures that OpenCV has turned so.
+/// How the picture is to be turned by its EXIF data. The rects come from pictures that `OpenCV` has turned so.
 fn orientation(decoder: &mut impl image::ImageDecoder) -> Orientation {
     // EXIF data that cannot be read turns nothing, there as here.
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
@@ -419,7 +419,7 @@ mod tests {
         }
     }
 
-    /// Pictures of all eight orientations, and what OpenCV reads of each: `tools/golden_exif.py`.
+    /// Pictures of all eight orientations, and what `OpenCV` reads of each: `tools/golden_exif.py`.
     #[test]
     fn pictures_are_turned_as_opencv_turns_them() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/exif");
