@@ -15,7 +15,8 @@
 //! - A lease is never broken: eviction, unload, idle unload and reload wait for it.
 //! - Count and bytes never exceed the [`Limits`], reserved room included. A model is validated and its size
 //!   estimated before anything is evicted for it; if it measures larger than estimated, more idle models leave or
-//!   the load fails. Lowered limits are met as soon as leases end.
+//!   the load fails. Until then it is in memory and counted ([`Snapshot::unplaced_bytes`]): the one case in which the
+//!   bytes pass the limit. Lowered limits are met as soon as leases end.
 //! - Loads are single-flight; different models load in parallel. Callers are served first come, first served.
 //! - A reload keeps the old generation until the new one is ready, and keeps it for good when the reload fails.
 //!   One exception: if both can never fit the budget together, the old one is drained first, after validation.

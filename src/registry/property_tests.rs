@@ -215,7 +215,11 @@ async fn live(ops: Vec<Op>) {
         }
         let now = registry.snapshot();
         assert!(now.resident_models <= bounds.max_models, "{now:?}");
-        assert!(now.memory_bytes <= bounds.max_memory_bytes, "{now:?}");
+        // What was let in never passes the bound; what turned out larger than estimated may, until it is dropped.
+        assert!(
+            now.memory_bytes - now.unplaced_bytes <= bounds.max_memory_bytes,
+            "{now:?}"
+        );
         let counted: usize = now.models.iter().map(|model| model.leases).sum();
         assert!(counted >= leases.len(), "{now:?}");
         for lease in &leases {
@@ -226,6 +230,13 @@ async fn live(ops: Vec<Op>) {
         }
     }
     leases.clear();
+    // At rest nothing is unplaced, and the bound holds for all that is there.
+    for id in IDS {
+        let _ = timeout(Duration::from_mins(1), registry.unload(id)).await;
+    }
+    let rest = registry.snapshot();
+    assert_eq!(rest.unplaced_bytes, 0, "{rest:?}");
+    assert!(rest.memory_bytes <= bounds.max_memory_bytes, "{rest:?}");
     registry.shutdown().await;
     assert_eq!(fake.0.alive.load(Ordering::SeqCst), 0, "models left behind");
 }

@@ -195,8 +195,11 @@ pub struct Snapshot {
     pub resident_models: usize,
     /// The bound on resident models.
     pub max_models: usize,
-    /// Bytes held and reserved: what `max_memory_bytes` bounds.
+    /// Bytes held and reserved: what `max_memory_bytes` bounds, but for `unplaced_bytes`.
     pub memory_bytes: u64,
+    /// Of these, bytes of loads that measured larger than their estimate. They are there before anybody can decide
+    /// about them, so they may pass the bound: until room comes back for them, or until they are dropped.
+    pub unplaced_bytes: u64,
     /// The bound on bytes.
     pub max_memory_bytes: u64,
     /// Callers waiting for a load, an unload or room.

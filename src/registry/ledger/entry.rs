@@ -204,6 +204,20 @@ impl<L: Load> Entry<L> {
         }
     }
 
+    /// Bytes of a load that is measured and does not serve: it waits for room, or was refused and is not dropped yet.
+    pub(in crate::registry) fn unplaced_bytes(&self) -> u64 {
+        let waiting = match self.state.ticket().map(|ticket| &ticket.phase) {
+            Some(Phase::Fitting { generation }) => generation.memory_bytes,
+            _ => 0,
+        };
+        let refused = self.retired.iter();
+        let refused = refused.filter(|(_, reason)| matches!(reason, Reason::Refused));
+        waiting
+            + refused
+                .map(|(generation, _)| generation.memory_bytes)
+                .sum::<u64>()
+    }
+
     /// Counts what the ready generation takes by now, if that has become less.
     pub(in crate::registry) fn remeasure(&mut self) -> bool {
         let floor = self.spec.memory_floor_bytes;
