@@ -13,7 +13,7 @@ impl ValueEnum for FormatName {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let help = match self {
             Self::Png => "Lossless",
-            Self::Jpeg => "Small",
+            Self::Jpeg => "Small; quality 90",
             Self::Rgb => "As it is",
             Self::I420 => "Raw planes",
         };

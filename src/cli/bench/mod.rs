@@ -54,7 +54,7 @@ pub(crate) struct Args {
     /// Callers at once where it is about throughput [default: as many as keep the cores busy]
     #[arg(long, value_name = "C", value_parser = clap::value_parser!(u16).range(1..=CALLERS_MAX))]
     concurrency: Option<u16>,
-    /// How frames are encoded; JPEG at quality 90
+    /// How frames are encoded
     #[arg(long, value_enum, default_value_t = FormatName::Png)]
     format: FormatName,
     /// Measure a running server [default: in process, from the configuration]
