@@ -27,7 +27,8 @@ fn names(folder: &std::path::Path) -> Vec<String> {
 
 #[test]
 fn two_seconds_of_speech_become_a_film_that_shows_what_the_pictures_show() {
-    let studio = Studio::new("");
+    // The small network paints windows of zeros as noise, of which no film keeps 30 dB.
+    let studio = Studio::new("audio_padding: edge");
     let click = 1.0;
     studio.write(
         "speech.wav",
