@@ -57,4 +57,5 @@ mod skip;
 
 pub mod telemetry;
 
+pub mod service_manager;
 pub mod shutdown;

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::pipeline::memory;
 use crate::registry::PreloadReport;
 use crate::server::{Server, StartError};
+use crate::service_manager::{self, State};
 use crate::shutdown::{Request, Signals};
 use crate::telemetry;
 
@@ -56,7 +57,10 @@ pub(crate) fn run_config(
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
+    // From before the models are loaded until the last call has ended.
+    let alive = runtime.spawn(service_manager::stay_alive());
     let result = runtime.block_on(serve(config, args, output, next));
+    alive.abort();
     // A load that is under way when a second signal ends the server is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     drop(log);
@@ -88,11 +92,22 @@ async fn serve(
     if !next.is_empty() {
         output.status(next);
     }
+    service_manager::tell(State::Ready);
+    until_stopped(&server, &mut signals).await;
+    end(server, &mut signals).await
+}
+
+/// Reloads when asked to, until it is asked to stop.
+async fn until_stopped(server: &Server, signals: &mut Signals) {
     loop {
         match signals.next().await {
-            // Its outcome is in the log.
-            Request::Reload => drop(server.state().reload().await),
-            Request::Stop => return end(server, &mut signals).await,
+            Request::Reload => {
+                service_manager::tell(State::Reloading);
+                // Its outcome is in the log.
+                drop(server.state().reload().await);
+                service_manager::tell(State::Ready);
+            }
+            Request::Stop => return,
         }
     }
 }
@@ -110,6 +125,7 @@ async fn start(config: Config) -> anyhow::Result<Server> {
 
 /// Drains; a second signal ends at once.
 async fn end(server: Server, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    service_manager::tell(State::Stopping);
     tokio::select! {
         _ = server.drain() => Ok(ExitCode::SUCCESS),
         () = signals.stop() => {
