@@ -160,6 +160,8 @@ pub struct Server {
     pub tokens_file: Option<PathBuf>,
     /// `request_timeout_seconds`: the longest a unary call may take when it brings no deadline of its own.
     pub request_timeout: Option<Duration>,
+    /// `drain_notice_seconds`: how long new work is still taken after a stop signal, while health checks fail already.
+    pub drain_notice: Duration,
     /// `drain_seconds`: how long work in progress may take to finish after a stop signal.
     pub drain: Duration,
     /// `keepalive_seconds`: the pause between HTTP/2 pings on a quiet connection.

@@ -156,10 +156,20 @@ impl Server {
         reports
     }
 
-    /// Ends the server: health checks fail, nothing new is taken, what is in progress is finished within
-    /// `server.drain_seconds` and broken off then. Gives whether all of it finished.
+    /// Ends the server: health checks fail, after `server.drain_notice_seconds` nothing new is taken, what is in
+    /// progress is finished within `server.drain_seconds` and broken off then. Gives whether all of it finished.
     pub async fn drain(self) -> bool {
-        let drain = self.state.settings().config.server.drain;
+        let settings = self.state.settings();
+        let notice = settings.config.server.drain_notice;
+        if !notice.is_zero() {
+            tracing::info!(
+                seconds = notice.as_secs_f64(),
+                "leaving: health checks fail, calls are still taken"
+            );
+            self.state.advance(Phase::Leaving).await;
+            tokio::time::sleep(notice).await;
+        }
+        let drain = settings.config.server.drain;
         let end = tokio::time::Instant::now() + drain;
         tracing::info!(
             calls = self.state.calls_now(),

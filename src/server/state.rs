@@ -27,6 +27,8 @@ pub enum Phase {
     Starting,
     /// Serves.
     Ready,
+    /// Serves, but says that it will not for much longer, so that load balancers send new work elsewhere.
+    Leaving,
     /// Finishes what is in progress and takes nothing new.
     Draining,
     /// Breaks off what is still in progress.

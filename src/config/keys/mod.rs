@@ -131,6 +131,13 @@ fn server(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys) {
             0.0..=86_400.0,
             "longest time for a unary call that brings no deadline of its own; 0: no limit",
         )),
+        drain_notice: s.seconds(
+            "drain_notice_seconds",
+            0.0,
+            0.0..=300.0,
+            "how long new calls are still taken after a stop signal while /readyz and health checks fail already: \
+             longer than a load balancer takes to notice",
+        ),
         drain: s.seconds(
             "drain_seconds",
             30.0,

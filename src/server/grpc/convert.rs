@@ -204,7 +204,7 @@ pub(in crate::server) fn stats_response(
 pub(in crate::server) fn health_response(state: &ServerState) -> wire::HealthResponse {
     let snapshot = state.registry().snapshot();
     wire::HealthResponse {
-        healthy: state.phase() < Phase::Draining,
+        healthy: state.phase() < Phase::Leaving,
         cuda_available: state.engine().cuda_available(),
         loaded_models: int(snapshot.loaded_models),
         max_models: int(snapshot.max_models),
@@ -229,7 +229,7 @@ pub(in crate::server) fn info_response(state: &ServerState) -> wire::GetServerIn
             .map(|provider| provider.name().to_owned())
             .collect(),
         started_unix_ms: unix_ms(state.started()),
-        draining: state.phase() >= Phase::Draining,
+        draining: state.phase() >= Phase::Leaving,
         max_models: int(snapshot.max_models),
         max_memory_bytes: long(snapshot.max_memory_bytes),
         max_concurrent_requests: int(server.max_concurrent_requests),

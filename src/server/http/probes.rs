@@ -35,7 +35,9 @@ async fn readyz(State(state): State<Arc<ServerState>>) -> (StatusCode, &'static 
     match state.phase() {
         Phase::Ready => (StatusCode::OK, "ready\n"),
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        Phase::Draining | Phase::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        Phase::Leaving | Phase::Draining | Phase::Stopped => {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn status(
         phase: match phase {
             Phase::Starting => "starting",
             Phase::Ready => "ready",
-            Phase::Draining => "draining",
+            Phase::Leaving | Phase::Draining => "draining",
             Phase::Stopped => "stopped",
         },
         ready: phase == Phase::Ready,
