@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::super::reader::Section;
 use super::super::{BackendChoice, Choice, ExecutionProvider, Fallback, Onnx, Profile};
-use super::{MIB, OriginalKeys, count, resolve};
+use super::server::OriginalKeys;
+use super::{MIB, count, resolve};
 
 /// A batch is queued whole.
 const QUEUE_FRAMES_MIN: usize = crate::defaults::BATCH_FRAMES_MAX as usize;
