@@ -136,26 +136,17 @@ fn models() -> Vec<String> {
 
 fn folder() -> Folder {
     let folder = Folder::new(&["red"]);
-    let files = "background_dir: red\ncrop_rects_path: red.json\n";
-    folder.configure(
-        "drain_notice_seconds: 5\ndrain_seconds: 20\n",
-        "max_models: 60\n",
-        &[("red", "")],
-        "",
-    );
+    let server = "drain_notice_seconds: 5\ndrain_seconds: 20\n";
+    folder.configure(server, "", &[("red", "")], "");
     let text = std::fs::read_to_string(folder.config()).unwrap();
-    let (head, network) = text.split_once("  red:\n").unwrap();
-    let network: String = network
-        .lines()
-        .filter(|line| line.contains("model_path") || line.contains("audio_encoder_path"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let mut text = head.replacen("max_models: 2\n", "", 1);
+    let text = text.replacen("max_models: 2\n", "max_models: 60\n", 1);
+    let (head, files) = text.split_once("  red:\n").unwrap();
+    let mut lines = vec![head.to_owned()];
     for model in models() {
-        let files: String = files.lines().map(|line| format!("    {line}\n")).collect();
-        text += &format!("  {model}:\n{network}{files}");
+        lines.push(format!("  {model}:\n"));
+        lines.push(files.to_owned());
     }
-    std::fs::write(folder.config(), text).unwrap();
+    std::fs::write(folder.config(), lines.concat()).unwrap();
     folder
 }
 
