@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder as _, ImageReader};
 
+use super::jpeg;
 use crate::frame::{Frame, Size};
 
 /// The files of one background folder in frame order, all of one size.
@@ -202,6 +203,17 @@ impl Backgrounds {
         (start == *b"\x89PNG").then_some(bytes)
     }
 
+    /// Whether the EXIF data of background `index` turn it. One that cannot be read is not turned.
+    ///
+    /// # Panics
+    /// If `index` is not one of [`Backgrounds::len`].
+    #[must_use]
+    pub fn is_turned(&self, index: usize) -> bool {
+        let reader = open(&self.files[index], index).ok();
+        let decoder = reader.and_then(|reader| reader.into_decoder().ok());
+        decoder.is_some_and(|mut decoder| orientation(&mut decoder) != Orientation::NoTransforms)
+    }
+
     /// Reads the file of background `index`.
     ///
     /// # Errors
@@ -240,8 +252,16 @@ impl Backgrounds {
             .into_decoder()
             .map_err(|error| self.undecodable(index, error.to_string()))?;
         let orientation = orientation(&mut decoder);
-        let mut picture = DynamicImage::from_decoder(decoder)
-            .map_err(|error| self.undecodable(index, error.to_string()))?;
+        let jpeg = if jpeg::is_jpeg(file) {
+            jpeg::decode(file).map_err(|reason| self.undecodable(index, reason))?
+        } else {
+            None
+        };
+        let mut picture = match jpeg {
+            Some(picture) => picture,
+            None => DynamicImage::from_decoder(decoder)
+                .map_err(|error| self.undecodable(index, error.to_string()))?,
+        };
         picture.apply_orientation(orientation);
         let size = Size {
             width: picture.width(),

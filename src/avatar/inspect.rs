@@ -10,10 +10,20 @@ const BACKGROUNDS: &str = "background_dir";
 const RECTS: &str = "crop_rects_path";
 const FRAMES: &str = "num_frames";
 
-/// Looks at every rect and decodes every background of `model`; each fault comes with the key that names the file.
+/// What there is to say about the pictures and rects of an avatar, each with the key that names the file.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// What must be mended.
+    pub faults: Vec<(&'static str, AvatarError)>,
+    /// What may surprise, and is as it should be.
+    pub notes: Vec<(&'static str, String)>,
+}
+
+/// Looks at every rect and decodes every background of `model`.
 #[must_use]
-pub fn inspect(model: &config::Model) -> Vec<(&'static str, AvatarError)> {
+pub fn inspect(model: &config::Model) -> Inspection {
     let mut faults = Vec::new();
+    let mut notes = Vec::new();
     let backgrounds = match Backgrounds::survey(&model.background_dir) {
         Ok(backgrounds) => {
             let undecodable = (0..backgrounds.len())
@@ -25,6 +35,7 @@ pub fn inspect(model: &config::Model) -> Vec<(&'static str, AvatarError)> {
                     .into_iter()
                     .map(|fault| (BACKGROUNDS, fault.into())),
             );
+            notes.extend(turned(&backgrounds).map(|note| (BACKGROUNDS, note)));
             Some(backgrounds)
         }
         Err(fault) => {
@@ -49,5 +60,19 @@ pub fn inspect(model: &config::Model) -> Vec<(&'static str, AvatarError)> {
         };
         faults.push((key, fault));
     }
-    faults
+    Inspection { faults, notes }
+}
+
+/// That pictures are turned by their EXIF data.
+fn turned(backgrounds: &Backgrounds) -> Option<String> {
+    let turned: Vec<usize> = (0..backgrounds.len())
+        .filter(|index| backgrounds.is_turned(*index))
+        .collect();
+    let first = backgrounds.file(*turned.first()?)?;
+    Some(format!(
+        "{} of {} pictures are turned by their EXIF data, as OpenCV turns them: the first is {}",
+        turned.len(),
+        backgrounds.len(),
+        first.display()
+    ))
 }

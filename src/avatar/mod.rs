@@ -13,6 +13,7 @@ pub mod backgrounds;
 mod cache;
 pub mod crop_rects;
 mod inspect;
+mod jpeg;
 pub mod landmarks;
 mod prepare;
 pub mod sequence;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use backgrounds::{BackgroundError, Backgrounds};
 pub use crop_rects::{CropRects, CropRectsError};
-pub use inspect::inspect;
+pub use inspect::{Inspection, inspect};
 pub use sequence::Sequence;
 
 use crate::compositor::crop::Seen;

@@ -22,7 +22,7 @@ use crate::frame::{Frame, Rect, Size};
 /// The first bytes of a file; the last of them is the version of its layout.
 const MAGIC: [u8; 8] = *b"LSBACK\x00\x01";
 /// Changes whenever the pixels of a crop or the pieces of a background would come out differently.
-const CONTENT_VERSION: u32 = 2;
+const CONTENT_VERSION: u32 = 3;
 const HEADER_BYTES: usize = MAGIC.len() + KEY_BYTES + 4;
 const KEY_BYTES: usize = 20;
 /// Larger files are not ours.

@@ -208,7 +208,7 @@ fn check(global: &Global, files: &Files) -> Result<(), String> {
     let settings = Config::load(&global.config).unwrap_or_else(|_| model.clone());
     let backend =
         engine::select(&backend_options(&settings.onnx)).map_err(|error| error.to_string())?;
-    let faults = inspect(&model.models[0], &*backend);
+    let faults = inspect(&model.models[0], &*backend).faults;
     let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
     if faults.is_empty() {
         Ok(())

@@ -10,19 +10,28 @@ use crate::engine::{Backend, InferenceError, SessionOptions};
 /// Faults of one file that are told one by one.
 const FAULTS_MAX: usize = 10;
 
-/// Something wrong with a file of a model.
+/// Something about a file of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct Finding {
     /// The key that names the file, as in `models.<id>.<key>`.
     pub key: &'static str,
-    /// What is wrong, naming the file.
+    /// What it is, naming the file.
     pub message: String,
+}
+
+/// What there is to say about the files of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// What must be mended.
+    pub faults: Vec<Finding>,
+    /// What may surprise, and is as it should be.
+    pub notes: Vec<Finding>,
 }
 
 /// Opens the networks of `model` on `backend` and checks their inputs and outputs, reads every rect, and decodes every
 /// background. Takes seconds.
 #[must_use]
-pub fn inspect(model: &config::Model, backend: &dyn Backend) -> Vec<Fault> {
+pub fn inspect(model: &config::Model, backend: &dyn Backend) -> Inspection {
     let options = SessionOptions::default();
     let mut faults = Vec::new();
     let mut network = |key, opened: Result<(), InferenceError>| {
@@ -36,9 +45,13 @@ pub fn inspect(model: &config::Model, backend: &dyn Backend) -> Vec<Fault> {
         let encoder = backend.open_audio_encoder(path, &options);
         network("audio_encoder_path", encoder.map(drop));
     }
-    let pictures = avatar::inspect(model).into_iter();
-    faults.extend(pictures.map(|(key, error)| (key, with_causes(&error))));
-    bounded(faults)
+    let pictures = avatar::inspect(model);
+    let wrong = pictures.faults.into_iter();
+    faults.extend(wrong.map(|(key, error)| (key, with_causes(&error))));
+    Inspection {
+        faults: bounded(faults),
+        notes: bounded(pictures.notes),
+    }
 }
 
 /// The error and its causes on one line, those left out that it tells itself.
@@ -54,20 +67,20 @@ fn with_causes(error: &dyn Error) -> String {
 }
 
 /// The same faults, those beyond the first few of a key as one.
-fn bounded(faults: Vec<(&'static str, String)>) -> Vec<Fault> {
+fn bounded(faults: Vec<(&'static str, String)>) -> Vec<Finding> {
     let mut counts = BTreeMap::<&str, usize>::new();
     let mut told = Vec::new();
     for (key, message) in faults {
         let count = counts.entry(key).or_default();
         *count += 1;
         if *count <= FAULTS_MAX {
-            told.push(Fault { key, message });
+            told.push(Finding { key, message });
         }
     }
     for (key, count) in counts {
         if count > FAULTS_MAX {
             let message = format!("and {} more like these", count - FAULTS_MAX);
-            told.push(Fault { key, message });
+            told.push(Finding { key, message });
         }
     }
     told

@@ -272,3 +272,31 @@ fn the_avatars_files_are_checked_with_the_configuration() {
         .lipsync(&["validate-config", "--format", "xml"])
         .assert_failed(2, &["xml"]);
 }
+
+#[test]
+fn pictures_that_are_turned_are_told_and_pictures_that_are_cut_are_refused() {
+    let studio = Studio::new("");
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/exif/3.jpg");
+    let picture = fs::read(picture).unwrap();
+    let folder = studio.path("backgrounds");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::create_dir(&folder).unwrap();
+    for frame in 0..6 {
+        fs::write(folder.join(format!("{frame}.jpg")), &picture).unwrap();
+    }
+    studio.write("rects.json", format!("{:?}", [[0, 0, 9, 9]; 6]).as_bytes());
+    let run = studio.lipsync(&["validate-config", "--assets"]);
+    run.assert_done();
+    let told = "models.anna.background_dir: 6 of 6 pictures are turned by their EXIF data";
+    assert!(run.text().contains(told), "{}", run.text());
+    let json = studio.lipsync(&["validate-config", "--assets", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(report["notes"][0].as_str().unwrap().starts_with(told));
+
+    fs::write(folder.join("2.jpg"), &picture[..picture.len() - 12]).unwrap();
+    let run = studio.lipsync(&["validate-config", "--assets"]);
+    assert_eq!(run.code, Some(1));
+    for words in ["background 2", "2.jpg", "ends before the picture is whole"] {
+        assert!(run.text().contains(words), "{}", run.text());
+    }
+}

@@ -8,9 +8,15 @@ use crate::engine;
 use crate::engine::{Backend, BackendChoice, BackendOptions, ExecutionProvider};
 use crate::pipeline::inspect::inspect;
 
-/// Opens every file `config` names and gives all that is wrong with them, each at the key that names the file.
-pub(super) fn problems(config: &Config, source: &Source, output: &Output) -> Vec<Problem> {
+/// Opens every file `config` names and gives all that is wrong with them, each at the key that names the file, and what
+/// else is to be said about them.
+pub(super) fn problems(
+    config: &Config,
+    source: &Source,
+    output: &Output,
+) -> (Vec<Problem>, Vec<String>) {
     let mut problems = Vec::new();
+    let mut notes = Vec::new();
     let mut add = |key: &str, message: String, hint: Option<&str>| {
         problems.push(source.problem(key, message, hint.map(str::to_owned)));
     };
@@ -39,23 +45,23 @@ pub(super) fn problems(config: &Config, source: &Source, output: &Output) -> Vec
         }
     };
     let Some(backend) = backend else {
-        return problems;
+        return (problems, notes);
     };
     output.detail(format_args!("engine: {}", backend.info()));
     let bar = output.steps_bar(config.models.len() as u64);
     for model in &config.models {
         bar.set_message(model.id.clone());
-        for fault in inspect(model, &*backend) {
-            add(
-                &format!("models.{}.{}", model.id, fault.key),
-                fault.message,
-                None,
-            );
+        let place = |key: &str| format!("models.{}.{key}", model.id);
+        let found = inspect(model, &*backend);
+        for fault in found.faults {
+            add(&place(fault.key), fault.message, None);
         }
+        let told = found.notes.into_iter();
+        notes.extend(told.map(|note| format!("{}: {}", place(note.key), note.message)));
         bar.inc(1);
     }
     bar.finish_and_clear();
-    problems
+    (problems, notes)
 }
 
 /// The engine on the CPU: files are checked on machines that have no GPU.

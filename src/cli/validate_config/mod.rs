@@ -45,6 +45,8 @@ struct Document<'a> {
     models: Vec<&'a str>,
     /// Whether the files it names were opened.
     assets: bool,
+    /// What may surprise about them, and is as it should be.
+    notes: &'a [String],
 }
 
 /// Checks the file; 0 if it is valid, 1 if not.
@@ -56,16 +58,21 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> ExitCode {
         None => Format::Human,
     };
     let checked = Config::load_with_source(path).and_then(|(config, source)| {
-        let faults = args
-            .assets
-            .then(|| assets::problems(&config, &source, output));
-        match faults.and_then(|faults| source.errors(faults)) {
+        let (faults, notes) = if args.assets {
+            assets::problems(&config, &source, output)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        match source.errors(faults) {
             Some(errors) => Err(errors),
-            None => Ok(config),
+            None => Ok((config, notes)),
         }
     });
     let (report, code) = match checked {
-        Ok(config) => (praise(&config, format, args.assets), ExitCode::SUCCESS),
+        Ok((config, notes)) => (
+            praise(&config, format, args.assets, &notes),
+            ExitCode::SUCCESS,
+        ),
         Err(errors) => (complaint(&errors, format), ExitCode::FAILURE),
     };
     // A reader that has seen enough does not make the file valid.
@@ -78,7 +85,7 @@ pub(crate) fn run(global: &Global, args: &Args, output: &Output) -> ExitCode {
 }
 
 /// What is said about a valid file.
-fn praise(config: &Config, format: Format, assets: bool) -> String {
+fn praise(config: &Config, format: Format, assets: bool, notes: &[String]) -> String {
     let path = config.path.display().to_string();
     let models: Vec<&str> = config
         .models
@@ -89,11 +96,13 @@ fn praise(config: &Config, format: Format, assets: bool) -> String {
         Format::Human | Format::Github => {
             let plural = if models.len() == 1 { "" } else { "s" };
             let files = if assets { ", all their files open" } else { "" };
-            format!(
+            let valid = format!(
                 "{path}: valid, {} model{plural}: {}{files}",
                 models.len(),
                 models.join(", ")
-            )
+            );
+            let lines = std::iter::once(valid).chain(notes.iter().cloned());
+            lines.collect::<Vec<_>>().join("\n")
         }
         Format::Json => format!(
             "{:#}",
@@ -104,6 +113,7 @@ fn praise(config: &Config, format: Format, assets: bool) -> String {
                 omitted: 0,
                 models,
                 assets,
+                notes,
             })
         ),
     }
