@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// JPEGs and what `OpenCV` reads of them: see tools/golden_jpeg.py.
+/// JPEGs and what `OpenCV` reads of them: see `tools/golden_jpeg.py`.
 fn goldens() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/jpeg");
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
