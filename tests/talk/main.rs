@@ -5,6 +5,7 @@
 mod cable;
 #[path = "../common/mod.rs"]
 mod common;
+mod late;
 mod setup;
 mod socket;
 mod vanish;

@@ -1,5 +1,7 @@
 //! The page's WebSocket, byte by byte: a client that makes mistakes is told which, also if it does not stop sending.
 
+#![allow(unreachable_pub, reason = "shared by the tests of this folder")]
+
 use std::time::Duration;
 
 use lipsync::server::Server;
@@ -8,12 +10,12 @@ use tokio::net::TcpStream;
 
 use crate::setup::{Folder, PATIENCE};
 
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
+pub const TEXT: u8 = 1;
+pub const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 
-async fn open(server: &Server) -> TcpStream {
-    let address = server.http_address().unwrap();
+/// A WebSocket of the server whose HTTP address that is.
+pub async fn open(address: std::net::SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
         "GET /api/talk HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -28,7 +30,7 @@ async fn open(server: &Server) -> TcpStream {
 }
 
 /// A message, masked with zeros.
-fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
+pub fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x80 | kind, 0x80 | 127];
     bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
@@ -36,7 +38,8 @@ fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-async fn read(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+/// The next message: its kind and its content.
+pub async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> (u8, Vec<u8>) {
     let kind = stream.read_u8().await.unwrap() & 0xf;
     let len = match stream.read_u8().await.unwrap() {
         126 => u64::from(stream.read_u16().await.unwrap()),
@@ -50,7 +53,7 @@ async fn read(stream: &mut TcpStream) -> (u8, Vec<u8>) {
 
 /// Sends `messages`, and more audio after them, and only then reads: the error's text and the code it was closed with.
 async fn told(server: &Server, messages: &[Vec<u8>]) -> (String, u16) {
-    let mut stream = open(server).await;
+    let mut stream = open(server.http_address().unwrap()).await;
     for message in messages {
         stream.write_all(message).await.unwrap();
     }
@@ -95,7 +98,7 @@ async fn mistakes_are_told_to_a_client_that_goes_on_sending() {
     assert!(error.contains("message"), "{error}");
     assert_eq!(code, 1008);
     // Far more than is read: it is told all the same, to whoever reads.
-    let mut stream = open(&server).await;
+    let mut stream = open(server.http_address().unwrap()).await;
     let head = &message(BINARY, &vec![0; 64 << 20])[..64];
     stream.write_all(head).await.unwrap();
     let (kind, text) = read(&mut stream).await;
