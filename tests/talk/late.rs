@@ -123,8 +123,7 @@ impl Heard {
         let (frames, left_out) = self.ends[0];
         assert_eq!(frames, schedule.frames(), "{name}");
         assert_eq!(self.shown + left_out, frames, "{name}");
-        // How many are shown is the machine's affair: that none is missing without a word is ours.
-        println!("{name}");
+        // How many are shown is the machine's affair; that none is missing without a word is ours.
     }
 }
 
