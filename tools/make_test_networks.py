@@ -5,7 +5,8 @@ Needs the `onnx` package; run it from the repository's root. The files are commi
 With `--unet`, which needs torch and onnxruntime too, it makes the U-Net of tools/make_full_size_network.py with 2 to 32
 channels, and the same in INT8. With `--legacy`, which needs torch, it makes that U-Net with the reference's padding of
 each level up to its skip's size, as torch's legacy exporter writes it with a dynamic batch: chains of integers that
-compute the padding from the tensors' shapes.
+compute the padding from the tensors' shapes. With `--dynamo`, which needs torch and onnxscript, it makes the U-Net as
+torch's newer exporter writes it.
 
 The valid generator is `output = sigmoid(conv3x3(input) + upsample(conv1x1(audio)))`, so that a wrong channel order,
 batch order or input shows in every pixel. The others are the same with one thing wrong.
@@ -324,6 +325,33 @@ def legacy():
         full.export(network, OUT / f"unet_legacy_{opset}.onnx", inputs, ["input", "audio"], "output")
 
 
+def dynamo(path):
+    """The U-Net by torch.export, without the stack traces that the exporter writes to every node."""
+    import torch
+    from make_full_size_network import Generator, settle
+
+    torch.manual_seed(1)
+    network = Generator([2, 4, 8, 16, 32])
+    settle(network, torch.rand(2, 6, 320, 320), torch.randn(2, 32, 16, 16))
+    frames = {0: torch.export.Dim("N")}
+    torch.onnx.export(
+        network,
+        (torch.rand(2, 6, 320, 320), torch.randn(2, 32, 16, 16)),
+        str(path),
+        input_names=["input", "audio"],
+        output_names=["output"],
+        dynamic_shapes=(frames, frames),
+        dynamo=True,
+        external_data=False,
+    )
+    model = onnx.load(path)
+    graph = model.graph
+    for named in [*graph.node, *graph.value_info, *graph.input, *graph.output, graph]:
+        named.ClearField("metadata_props")
+    onnx.save(model, path)
+    print(f"{path} {path.stat().st_size} bytes")
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     if sys.argv[1:] == ["--unet"]:
@@ -331,6 +359,9 @@ def main():
         return
     if sys.argv[1:] == ["--legacy"]:
         legacy()
+        return
+    if sys.argv[1:] == ["--dynamo"]:
+        dynamo(OUT / "unet_dynamo.onnx")
         return
     generator(OUT / "generator.onnx")
     generator(OUT / "generator_fixed_batch.onnx", n=1)

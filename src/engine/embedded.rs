@@ -10,10 +10,11 @@ use crate::engine::backend::{BackendInfo, ExecutionProvider};
 use crate::engine::network;
 use crate::engine::network::{Port, Role};
 use crate::engine::network_file;
+use crate::engine::plan;
 use crate::engine::tensor::{DataView, Sink, View};
 use crate::engine::visual_cache;
 use crate::engine::{
-    AudioEncoder, Backend, Batch, Cancel, Generator, GeneratorNetwork, InferenceError,
+    AudioEncoder, Backend, Batch, Cancel, Generator, GeneratorNetwork, InferenceError, Plan,
     SessionOptions,
 };
 use crate::frame::network_io::{FEATURE_LEN, MEL_WINDOW_LEN};
@@ -67,14 +68,24 @@ impl Backend for Embedded {
         options: &SessionOptions,
     ) -> Result<Arc<dyn GeneratorNetwork>, InferenceError> {
         let network = Network::open(path, options, &network::GENERATOR)?;
-        let Some(limit) = options.visual_cache else {
-            return Ok(Arc::new(network));
-        };
         let opener = Opener {
             path: path.to_path_buf(),
             intra_threads: network.intra_threads,
         };
-        Ok(visual_cache::open(Arc::new(network), opener, limit))
+        let network: Arc<dyn GeneratorNetwork> = Arc::new(network);
+        let whole = |network| {
+            plan::open(network, options.plan, |bytes, check| {
+                let mut network = opener.open(bytes)?;
+                network.plan = options.plan;
+                check(&mut network.session())?;
+                Ok(Arc::new(network))
+            })
+        };
+        Ok(match options.visual_cache {
+            None => whole(network),
+            Some(limit) => visual_cache::open(network, opener.clone(), limit, options.plan)
+                .unwrap_or_else(whole),
+        })
     }
 
     fn open_audio_encoder(
@@ -93,6 +104,7 @@ struct Network {
     model: Arc<Model>,
     path: PathBuf,
     intra_threads: usize,
+    plan: Plan,
 }
 
 impl Network {
@@ -104,6 +116,7 @@ impl Network {
             model: Arc::new(model),
             path: path.to_path_buf(),
             intra_threads: options.intra_threads.max(1),
+            plan: Plan::PLAIN,
         })
     }
 
@@ -130,19 +143,21 @@ impl GeneratorNetwork for Network {
     fn open_session(&self) -> Result<Box<dyn Generator>, InferenceError> {
         Ok(Box::new(self.session()))
     }
+
+    fn plan(&self) -> Plan {
+        self.plan
+    }
 }
 
-/// All it takes to open the parts of a network.
-#[derive(Debug)]
+/// All it takes to open a network in another form, or its parts.
+#[derive(Clone, Debug)]
 struct Opener {
     path: PathBuf,
     intra_threads: usize,
 }
 
-impl visual_cache::Engine for Opener {
-    type Part = Running;
-
-    fn open_part(&self, model: Vec<u8>) -> Result<Running, InferenceError> {
+impl Opener {
+    fn open(&self, model: Vec<u8>) -> Result<Network, InferenceError> {
         let model =
             ModelOptions::with_all_ops()
                 .load(model)
@@ -151,12 +166,20 @@ impl visual_cache::Engine for Opener {
                     engine: NAME,
                     reason: error.to_string(),
                 })?;
-        let network = Network {
+        Ok(Network {
             model: Arc::new(model),
             path: self.path.clone(),
             intra_threads: self.intra_threads,
-        };
-        Ok(network.session())
+            plan: Plan::PLAIN,
+        })
+    }
+}
+
+impl visual_cache::Engine for Opener {
+    type Part = Running;
+
+    fn open_part(&self, model: Vec<u8>) -> Result<Running, InferenceError> {
+        Ok(self.open(model)?.session())
     }
 }
 

@@ -37,6 +37,7 @@ mod library;
 pub(crate) mod network;
 mod network_file;
 mod onnxruntime;
+mod plan;
 mod tensor;
 mod visual_cache;
 
@@ -45,6 +46,7 @@ pub use backend::{
 };
 pub use cancel::Cancel;
 pub use error::InferenceError;
+pub use plan::Plan;
 pub use visual_cache::{VisualCacheLimit, VisualCacheStats};
 
 /// An engine that runs ONNX networks.
@@ -87,6 +89,11 @@ pub trait GeneratorNetwork: Send + Sync + Debug {
     /// # Errors
     /// When the engine cannot make one more, or the file has changed since it was opened.
     fn open_session(&self) -> Result<Box<dyn Generator>, InferenceError>;
+
+    /// By which plan it runs.
+    fn plan(&self) -> Plan {
+        Plan::PLAIN
+    }
 
     /// What it keeps of each background; `None` if it runs whole.
     fn visual_cache(&self) -> Option<VisualCacheStats> {
@@ -192,6 +199,8 @@ pub struct SessionOptions {
     pub spinning: bool,
     /// Whether the session keeps the memory of a run for the next one.
     pub arena: bool,
+    /// How a generator's graph is rewritten. What does not give the same is not used.
+    pub plan: Plan,
     /// Cuts a generator to keep what depends on the background alone; `None` runs it whole.
     pub visual_cache: Option<VisualCacheLimit>,
 }
@@ -202,6 +211,7 @@ impl Default for SessionOptions {
             intra_threads: 1,
             spinning: false,
             arena: true,
+            plan: Plan::PLAIN,
             visual_cache: None,
         }
     }

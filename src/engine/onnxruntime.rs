@@ -15,8 +15,8 @@ use crate::engine::network;
 use crate::engine::network::{Fingerprint, Port, Role};
 use crate::engine::tensor::{DataView, Sink, View};
 use crate::engine::{
-    AudioEncoder, Backend, Batch, Cancel, Generator, GeneratorNetwork, InferenceError,
-    SessionOptions, library, network_file, visual_cache,
+    AudioEncoder, Backend, Batch, Cancel, Generator, GeneratorNetwork, InferenceError, Plan,
+    SessionOptions, library, network_file, plan, visual_cache,
 };
 use crate::frame::network_io::{FEATURE_LEN, MEL_WINDOW_LEN, ROI_SIDE};
 
@@ -92,7 +92,7 @@ impl OnnxRuntime {
             },
             fingerprint,
             role,
-            adapted: false,
+            form: Form::File,
             max_batch: 1,
             first: Mutex::new(None),
         };
@@ -100,7 +100,11 @@ impl OnnxRuntime {
         let session = network.open_session_of(adapted.as_deref())?;
         let max_batch = role.check(path, &ports(session.inputs()), &ports(session.outputs()))?;
         Ok(Network {
-            adapted: adapted.is_some(),
+            form: if adapted.is_some() {
+                Form::Adapted
+            } else {
+                Form::File
+            },
             max_batch,
             first: Mutex::new(Some(session)),
             ..network
@@ -119,16 +123,32 @@ impl Backend for OnnxRuntime {
         options: &SessionOptions,
     ) -> Result<Arc<dyn GeneratorNetwork>, InferenceError> {
         let network = self.open_network(path, options, &network::GENERATOR)?;
-        let opener = network.opener.clone();
-        let network = Arc::new(network);
+        let (opener, max_batch) = (network.opener.clone(), network.max_batch);
+        let network: Arc<dyn GeneratorNetwork> = Arc::new(network);
+        let whole = |network| {
+            plan::open(network, options.plan, |bytes, check| {
+                let session = opener.open(|builder| builder.commit_from_memory(&bytes))?;
+                let mut session = Running::new(session, path.to_path_buf(), max_batch)?;
+                check(&mut session)?;
+                Ok(Arc::new(Network {
+                    opener: opener.clone(),
+                    fingerprint: Fingerprint::of(path)?,
+                    role: &network::GENERATOR,
+                    form: Form::Rewritten(options.plan),
+                    max_batch,
+                    first: Mutex::new(Some(session.session)),
+                }))
+            })
+        };
         let Some(limit) = options.visual_cache else {
-            return Ok(network);
+            return Ok(whole(network));
         };
         if self.info.providers != [ExecutionProvider::Cpu] {
             tracing::warn!("visual_cache_mb has no effect: it serves networks on the CPU");
-            return Ok(network);
+            return Ok(whole(network));
         }
-        Ok(visual_cache::open(network, opener, limit))
+        let split = visual_cache::open(network, opener.clone(), limit, options.plan);
+        Ok(split.unwrap_or_else(whole))
     }
 
     fn open_audio_encoder(
@@ -180,11 +200,21 @@ struct Network {
     opener: Opener,
     fingerprint: Fingerprint,
     role: &'static Role,
-    /// Whether sessions are opened on the file as [`network_file::adapted`] gives it.
-    adapted: bool,
+    form: Form,
     max_batch: usize,
     /// The session that was opened for the check, until somebody takes it.
     first: Mutex<Option<Session>>,
+}
+
+/// What sessions of a network are opened on.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// The file.
+    File,
+    /// The file as [`network_file::adapted`] gives it.
+    Adapted,
+    /// The file as [`plan::rewritten`] gives it.
+    Rewritten(Plan),
 }
 
 impl Network {
@@ -203,10 +233,11 @@ impl Network {
     fn new_session(&self) -> Result<Session, InferenceError> {
         let path = &self.opener.path;
         self.fingerprint.still_of(path)?;
-        let model = if self.adapted {
-            network_file::adapted(path, self.role)?
-        } else {
-            None
+        let model = match self.form {
+            Form::File => None,
+            Form::Adapted => network_file::adapted(path, self.role)?,
+            Form::Rewritten(plan) => plan::rewritten(path, plan)
+                .map_err(|_| InferenceError::Changed { path: path.clone() })?,
         };
         self.open_session_of(model.as_deref())
     }
@@ -235,6 +266,13 @@ impl GeneratorNetwork for Network {
 
     fn open_session(&self) -> Result<Box<dyn Generator>, InferenceError> {
         Ok(Box::new(self.running()?))
+    }
+
+    fn plan(&self) -> Plan {
+        match self.form {
+            Form::Rewritten(plan) => plan,
+            Form::File | Form::Adapted => Plan::PLAIN,
+        }
     }
 }
 

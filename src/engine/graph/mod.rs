@@ -1,15 +1,16 @@
 //! ONNX files: read as names and edges over their own bytes, adapted, cut in parts, or written anew.
 //!
 //! [`model`] reads a file and writes it, or a part of it; [`adapt`] gives a foreign file the names and types that the
-//! engines' code uses; [`cut`] says which nodes depend on what. [`proto`] is the part of onnx.proto that graphs of
-//! tensors use; [`build`] puts nodes together to a file of our own. Nothing here knows an engine: a finished model is
-//! bytes, for a file or for a session.
+//! engines' code uses; [`rewrite`] gives the same network in operators that cost less; [`cut`] says which nodes depend on
+//! what. [`proto`] is the part of onnx.proto that graphs of tensors use; [`build`] puts nodes together to a file of our
+//! own. Nothing here knows an engine: a finished model is bytes, for a file or for a session.
 
 pub(in crate::engine) mod adapt;
 pub mod build;
 pub(in crate::engine) mod cut;
 pub(in crate::engine) mod model;
 pub mod proto;
+pub(in crate::engine) mod rewrite;
 
 pub use build::{Attribute, GraphBuilder};
 

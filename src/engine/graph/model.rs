@@ -5,7 +5,7 @@
 //! those of onnx.proto, which keeps them for good.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path};
@@ -63,7 +63,7 @@ pub(in crate::engine) struct Model<'a> {
 /// A node: its message, and its edges.
 #[derive(Debug)]
 pub(in crate::engine) struct Node<'a> {
-    message: Cow<'a, [u8]>,
+    pub(super) message: Cow<'a, [u8]>,
     pub(in crate::engine) operator: String,
     pub(in crate::engine) inputs: Vec<String>,
     pub(in crate::engine) outputs: Vec<String>,
@@ -72,7 +72,7 @@ pub(in crate::engine) struct Node<'a> {
 /// Something with a name, and its message.
 #[derive(Debug)]
 pub(in crate::engine) struct Named<'a> {
-    message: Cow<'a, [u8]>,
+    pub(super) message: Cow<'a, [u8]>,
     pub(in crate::engine) name: String,
 }
 
@@ -185,14 +185,35 @@ impl<'a> Model<'a> {
         Ok(())
     }
 
+    /// What fields of the model beside its graph hold.
+    pub(super) fn beside_graph_fields(&self, tag: u32) -> impl Iterator<Item = &'a [u8]> {
+        let read = self.beside_graph.iter().flat_map(|whole| fields(whole));
+        read.filter_map(Result::ok)
+            .filter(move |field| field.tag == tag)
+            .map(|field| field.payload)
+    }
+
+    /// Adds a weight.
+    pub(super) fn add_weight(&mut self, weight: &super::proto::TensorProto) {
+        self.initializers.push(Named {
+            message: Cow::Owned(weight.encode_to_vec()),
+            name: weight.name.clone(),
+        });
+    }
+
+    /// Drops the weights that are not used, and what is said of tensors that are not made.
+    pub(super) fn forget(&mut self, used: impl Fn(&str) -> bool, made: impl Fn(&String) -> bool) {
+        let unused = self.initializers.iter().filter(|w| !used(&w.name));
+        // Old files list their weights among the inputs as well.
+        let unused: HashSet<String> = unused.map(|weight| weight.name.clone()).collect();
+        self.inputs.retain(|input| !unused.contains(&input.name));
+        self.initializers.retain(|w| !unused.contains(&w.name));
+        self.value_infos.retain(|value| made(&value.name));
+    }
+
     /// Adds a node of our own, before all others or after them.
     pub(in crate::engine) fn add(&mut self, node: &NodeProto, place: Place) {
-        let node = Node {
-            message: Cow::Owned(node.encode_to_vec()),
-            operator: node.op_type.clone(),
-            inputs: node.input.clone(),
-            outputs: node.output.clone(),
-        };
+        let node = Node::of(node);
         match place {
             Place::First => self.nodes.insert(0, node),
             Place::Last => self.nodes.push(node),
@@ -272,7 +293,24 @@ impl<'a> Model<'a> {
     }
 }
 
+impl Node<'_> {
+    /// A node of our own.
+    pub(super) fn of(node: &NodeProto) -> Self {
+        Self {
+            message: Cow::Owned(node.encode_to_vec()),
+            operator: node.op_type.clone(),
+            inputs: node.input.clone(),
+            outputs: node.output.clone(),
+        }
+    }
+}
+
 impl Named<'_> {
+    /// The shape of a weight.
+    pub(super) fn weight_shape(&self) -> Result<Vec<i64>, GraphError> {
+        Ok(TensorProto::decode(&*self.message)?.dims)
+    }
+
     /// Element type (`TensorProto.DataType`) and shape of an input or output; a shape that nobody knows is `None`.
     pub(in crate::engine) fn kind(&self) -> Result<(i32, Option<Vec<Dimension>>), GraphError> {
         let value = ValueInfoProto::decode(&*self.message)?;
@@ -438,6 +476,8 @@ struct AttributeProto {
 
 #[derive(Clone, PartialEq, Message)]
 struct TensorProto {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
     #[prost(string, tag = "8")]
     name: String,
     #[prost(message, repeated, tag = "13")]
@@ -577,6 +617,7 @@ pub(in crate::engine) mod testing {
             name: "w".to_owned(),
             external_data: vec![location],
             data_location: EXTERNAL,
+            ..TensorProto::default()
         };
         model_with(nodes, &[tensor])
     }

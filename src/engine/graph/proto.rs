@@ -7,6 +7,8 @@ use prost::Message;
 
 /// `TensorProto.DataType`: 32-bit floats.
 pub const FLOAT: i32 = 1;
+/// `TensorProto.DataType`: 32-bit integers.
+pub const INT32: i32 = 6;
 /// `TensorProto.DataType`: 64-bit integers.
 pub const INT64: i32 = 7;
 
@@ -119,6 +121,12 @@ pub struct AttributeProto {
     /// Text.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    /// A tensor.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
+    /// Several floats; not packed, as exporters write them.
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
     /// Several integers; not packed, as exporters write them.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
@@ -136,6 +144,15 @@ pub struct TensorProto {
     /// Its element type.
     #[prost(int32, tag = "2")]
     pub data_type: i32,
+    /// The numbers of a tensor of floats, if they are not in `raw_data`.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    /// The numbers of a tensor of smaller integers, likewise.
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
+    /// The numbers of a tensor of 64-bit integers, likewise.
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
     /// Its name.
     #[prost(string, tag = "8")]
     pub name: String,

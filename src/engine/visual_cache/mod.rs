@@ -18,11 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::engine::graph::GraphError;
 use crate::engine::graph::cut::{self, Cut};
 use crate::engine::graph::model::Model;
+use crate::engine::graph::rewrite::rewrite;
 use crate::engine::network::{self, Fingerprint};
 use crate::engine::network_file;
+use crate::engine::plan::comparison::{self, Probe};
 use crate::engine::tensor::{Kind, Sink, Tensor, View};
-use crate::engine::{Batch, Cancel, Generator, GeneratorNetwork, InferenceError};
-use crate::frame::network_io::{AUDIO_LEN, PREDICTION_LEN, VISUAL_LEN};
+use crate::engine::{Cancel, Generator, GeneratorNetwork, InferenceError, Plan};
 
 mod cache;
 mod session;
@@ -81,21 +82,29 @@ pub(super) enum NotSplit {
     Engine(#[from] InferenceError),
 }
 
-/// The network in parts with a cache of at most `limit`, or `whole` with the reason in the log.
-pub(super) fn open<E: Engine>(
+/// The network in parts, each rewritten by `plan`, with a cache of at most `limit`; or `whole` back, with the reason in
+/// the log.
+pub(super) fn open<E: Engine + Clone>(
     whole: Arc<dyn GeneratorNetwork>,
     engine: E,
     limit: VisualCacheLimit,
-) -> Arc<dyn GeneratorNetwork> {
-    match SplitNetwork::open(&*whole, engine, limit) {
-        Ok(split) => Arc::new(split),
+    plan: Plan,
+) -> Result<Arc<dyn GeneratorNetwork>, Arc<dyn GeneratorNetwork>> {
+    let path = whole.path().display();
+    let mut split = SplitNetwork::open(&*whole, engine.clone(), limit, plan);
+    if let (Err(NotSplit::Differs { by }), false) = (&split, plan.is_plain()) {
+        tracing::warn!(network = %path, %plan, by, "rewritten, the network gives other results: it runs by its own graph");
+        split = SplitNetwork::open(&*whole, engine, limit, Plan::PLAIN);
+    }
+    match split {
+        Ok(split) => Ok(Arc::new(split)),
         Err(reason) => {
             tracing::warn!(
-                network = %whole.path().display(),
+                network = %path,
                 %reason,
                 "visual_cache_mb has no effect: the network runs whole"
             );
-            whole
+            Err(whole)
         }
     }
 }
@@ -105,6 +114,7 @@ struct SplitNetwork<E: Engine> {
     engine: E,
     path: PathBuf,
     fingerprint: Fingerprint,
+    plan: Plan,
     layout: Arc<Layout>,
     cache: Arc<VisualCache>,
     /// The parts that were opened for the check: shared with every session, or taken by the first.
@@ -126,6 +136,7 @@ impl<E: Engine> SplitNetwork<E> {
         whole: &dyn GeneratorNetwork,
         engine: E,
         limit: VisualCacheLimit,
+        plan: Plan,
     ) -> Result<Self, NotSplit> {
         let path = whole.path().to_path_buf();
         let fingerprint = Fingerprint::of(&path)?;
@@ -133,7 +144,7 @@ impl<E: Engine> SplitNetwork<E> {
         let model = Model::read(&bytes)?;
         let cut = Cut::of(&model)?;
         let probe = Probe::new();
-        let (parts, crossing) = open_parts(&engine, &model, &cut, &probe)?;
+        let (parts, crossing) = open_parts(&engine, &model, &cut, plan, &probe)?;
         let background_bytes = crossing[..cut.visual.outputs.len()]
             .iter()
             .map(|(_, kind)| kind.bytes())
@@ -150,8 +161,14 @@ impl<E: Engine> SplitNetwork<E> {
             });
         }
         let mut session = SplitSession::new(parts, Arc::clone(&layout), Arc::clone(&cache));
-        let deviation = probe.deviation(whole, &mut session)?;
-        if deviation.is_nan() || deviation > DEVIATION_MAX {
+        let expected = probe.run(&mut *whole.open_session()?)?;
+        let deviation = probe.deviation(&expected, &mut session)?;
+        let deviation_max = if plan.is_plain() {
+            DEVIATION_MAX
+        } else {
+            comparison::DEVIATION_MAX
+        };
+        if deviation.is_nan() || deviation > deviation_max {
             return Err(NotSplit::Differs { by: deviation });
         }
         tracing::info!(
@@ -162,6 +179,7 @@ impl<E: Engine> SplitNetwork<E> {
             background_bytes,
             backgrounds_kept = fit,
             backgrounds = limit.backgrounds,
+            %plan,
             deviation,
             "network split: what depends on the background alone is computed once a background"
         );
@@ -169,6 +187,7 @@ impl<E: Engine> SplitNetwork<E> {
             engine,
             path,
             fingerprint,
+            plan,
             layout,
             cache,
             first: Mutex::new(Some(session.into_parts())),
@@ -187,7 +206,7 @@ impl<E: Engine> SplitNetwork<E> {
             path: self.path.clone(),
         })?;
         let Layout { cut, crossing } = &*self.layout;
-        let open = |part| self.engine.open_part(model.write(part, crossing));
+        let open = |part| open_part(&self.engine, model.write(part, crossing), self.plan);
         Ok(Parts {
             visual: open(&cut.visual)?,
             audio: if cut.audio.nodes.is_empty() {
@@ -225,6 +244,10 @@ impl<E: Engine> GeneratorNetwork for SplitNetwork<E> {
         Ok(Box::new(self.session(parts)))
     }
 
+    fn plan(&self) -> Plan {
+        self.plan
+    }
+
     fn visual_cache(&self) -> Option<VisualCacheStats> {
         Some(self.cache.stats())
     }
@@ -255,16 +278,27 @@ impl<E: Engine> Drop for SplitNetwork<E> {
     }
 }
 
+/// A session of a part, rewritten by `plan` where that has something to do.
+///
+/// The network is cut first and its parts are rewritten: what a rewrite computes from a background would be larger than
+/// what is kept of it.
+fn open_part<E: Engine>(engine: &E, part: Vec<u8>, plan: Plan) -> Result<E::Part, InferenceError> {
+    // What was cut from a graph can be read as one.
+    let rewritten = rewrite(&part, plan).unwrap_or(None);
+    engine.open_part(rewritten.unwrap_or(part))
+}
+
 /// Opens the parts and runs them as far as it takes to know what crosses the cuts.
 fn open_parts<E: Engine>(
     engine: &E,
     model: &Model<'_>,
     cut: &Cut,
+    plan: Plan,
     probe: &Probe,
 ) -> Result<(Parts<E::Part>, Crossing), InferenceError> {
     let mut crossing = Vec::new();
     let mut open = |part: &cut::Part| {
-        let mut session = engine.open_part(model.write(part, &[]))?;
+        let mut session = open_part(engine, model.write(part, &[]), plan)?;
         let mut outputs = vec![Tensor::default(); part.outputs.len()];
         session::run_part(
             &mut session,
@@ -283,67 +317,11 @@ fn open_parts<E: Engine>(
     } else {
         Some(open(&cut.audio)?)
     };
-    let joint = engine.open_part(model.write(&cut.joint, &crossing))?;
+    let joint = open_part(engine, model.write(&cut.joint, &crossing), plan)?;
     let parts = Parts {
         visual,
         audio,
         joint,
     };
     Ok((parts, crossing))
-}
-
-/// A frame of noise, to learn shapes from and to compare by.
-struct Probe {
-    visual: Vec<f32>,
-    audio: Vec<f32>,
-}
-
-impl Probe {
-    fn new() -> Self {
-        // A congruential generator (Numerical Recipes): any noise will do, as long as it is always the same.
-        let mut state = 1_u32;
-        let mut noise = |len: usize| -> Vec<f32> {
-            let next = |_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1_u32 << 24) as f32
-            };
-            (0..len).map(next).collect()
-        };
-        Self {
-            visual: noise(VISUAL_LEN),
-            audio: noise(AUDIO_LEN),
-        }
-    }
-
-    fn batch(&self) -> Batch<'_> {
-        Batch {
-            frames: 1,
-            visual: &self.visual,
-            audio: &self.audio,
-            backgrounds: &[],
-        }
-    }
-
-    /// How far apart the whole network and its parts are.
-    fn deviation(
-        &self,
-        whole: &dyn GeneratorNetwork,
-        parts: &mut dyn Generator,
-    ) -> Result<f32, InferenceError> {
-        let (mut expected, mut found) = (vec![0.0; PREDICTION_LEN], vec![0.0; PREDICTION_LEN]);
-        let cancel = Cancel::new();
-        whole
-            .open_session()?
-            .run(&self.batch(), &mut expected, &cancel)?;
-        parts.run(&self.batch(), &mut found, &cancel)?;
-        let pairs = expected.iter().zip(&found);
-        // A value that is no number in both is equal too: the compositor refuses it later.
-        Ok(pairs
-            .filter(|(a, b)| a.to_bits() != b.to_bits())
-            .map(|(a, b)| (a - b).abs())
-            .fold(
-                0.0,
-                |worst, by| if by > worst || by.is_nan() { by } else { worst },
-            ))
-    }
 }

@@ -7,7 +7,8 @@ use super::*;
 use crate::engine::engine_tests::{assert_close, engines, network, noise};
 use crate::engine::graph::cut::Cut;
 use crate::engine::graph::model::{Model, testing};
-use crate::engine::{Backend, SessionOptions, VisualCacheLimit};
+use crate::engine::{Backend, Batch, SessionOptions, VisualCacheLimit};
+use crate::frame::network_io::{AUDIO_LEN, PREDICTION_LEN, VISUAL_LEN};
 use crate::workers::{FrameInput, WorkerOptions, Workers};
 
 const PLENTY: u64 = 1 << 40;
