@@ -89,12 +89,11 @@ impl<'m> Draft<'m> {
     /// A weight of floats.
     pub(super) fn floats(&self, name: &str) -> Option<Floats> {
         let found = self.model.initializers.iter().find(|w| w.name == name);
-        let tensor = match found {
-            Some(named) => values::tensor(&named.message)?,
-            None => {
-                let maker = self.maker(name).filter(|node| node.op_type == "Constant")?;
-                values::attribute(maker, "value")?.t.clone()?
-            }
+        let tensor = if let Some(named) = found {
+            values::tensor(&named.message)?
+        } else {
+            let maker = self.maker(name).filter(|node| node.op_type == "Constant")?;
+            values::attribute(maker, "value")?.t.clone()?
         };
         if tensor.data_type != FLOAT {
             return None;

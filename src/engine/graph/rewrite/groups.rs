@@ -56,7 +56,7 @@ fn group(draft: &Draft<'_>, node: &NodeProto, bytes: u64) -> Option<Made> {
     if node.op_type != "Conv" {
         return None;
     }
-    let [channels, ..] = draft.sizes.picture(&node.input[0])?;
+    let [channels, ..] = draft.sizes.picture(node.input.first()?)?;
     let inside = inside(draft, &node.input[0], channels)?;
     let widest = (channels * inside.pixels * size_of::<f32>()) as u64;
     if !inside.depthwise || widest <= bytes.max(1) {
@@ -70,6 +70,9 @@ fn group(draft: &Draft<'_>, node: &NodeProto, bytes: u64) -> Option<Made> {
         return None;
     }
     let projection = Convolution::pointwise(draft, node)?;
+    if projection.weights.shape[1] != channels {
+        return None;
+    }
     let output = &node.output[0];
     let mut made = Made::default();
     let mut bias = projection.bias.clone();
@@ -118,16 +121,13 @@ fn inside(draft: &Draft<'_>, tensor: &str, channels: usize) -> Option<Inside> {
             inside(draft, &node.input[0], channels)?.and(other)
         }
         "Resize" if keeps_channels(draft, node) => inside(draft, &node.input[0], channels)?,
-        "Conv" => match integer(node, "group").unwrap_or(1) {
-            1 => return Convolution::of(draft, node).map(|_| here),
-            _ => {
-                let convolution = Convolution::of(draft, node)?;
-                let before = inside(draft, &node.input[0], channels)?;
-                Inside {
-                    depthwise: convolution.is_depthwise().then_some(true)?,
-                    ..before
-                }
-            }
+        // Here the channels are mixed: a group begins.
+        "Conv" if integer(node, "group").unwrap_or(1) == 1 => {
+            return Convolution::of(draft, node).map(|_| here);
+        }
+        "Conv" if Convolution::of(draft, node)?.is_depthwise() => Inside {
+            depthwise: true,
+            ..inside(draft, &node.input[0], channels)?
         },
         _ => return None,
     };

@@ -60,6 +60,9 @@ fn split(draft: &Draft<'_>, node: &NodeProto) -> Option<Made> {
     let (mut sums, mut first) = (Vec::new(), 0);
     for (index, (part, input)) in parts.iter().zip(&concat.input).enumerate() {
         let [channels, ..] = draft.sizes.picture(input)?;
+        if first + channels > convolution.weights.shape[1] {
+            return None;
+        }
         let weights = convolution.weights.columns(first..first + channels);
         first += channels;
         let name = |what: &str| draft.free(&format!("{output}/{what}{index}"));
@@ -79,14 +82,13 @@ fn split(draft: &Draft<'_>, node: &NodeProto) -> Option<Made> {
             Part::Resized { small, resize } => {
                 let convolved = convolve(small, None);
                 let mut inputs = vec![convolved, resize.input.get(1).cloned().unwrap_or_default()];
-                match resize.input.get(3).filter(|sizes| !sizes.is_empty()) {
-                    None => inputs.push(resize.input[2].clone()),
+                if resize.input.get(3).is_none_or(String::is_empty) {
+                    inputs.push(resize.input.get(2)?.clone());
+                } else {
                     // Sizes would name the channels there were.
-                    Some(_) => {
-                        let scales = scales(draft, small, &resize.output[0])?;
-                        inputs.push(name("scales"));
-                        made.weight(&inputs[2], &scales);
-                    }
+                    let scales = scales(draft, small, &resize.output[0])?;
+                    inputs.push(name("scales"));
+                    made.weight(&inputs[2], &scales);
                 }
                 let output = name("resized");
                 made.node(resize, inputs, &output);
