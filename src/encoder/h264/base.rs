@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::codec::layout::{Layout, Pixels, Planes};
 use super::plan::Plan;
 use crate::encoder::yuv::{PlanesMut, convert};
-use crate::frame::{Frame, Rect};
+use crate::frame::{Frame, Rect, Size};
 
 /// A whole picture in samples, macroblock by macroblock. Beyond its sides the last samples are repeated.
 pub(super) fn samples(frame: &Frame) -> Vec<Pixels> {
@@ -84,22 +84,10 @@ pub(super) struct Base {
 impl Base {
     /// Of background `index`, `frame`, whose samples are `samples`.
     pub(super) fn new(plan: &Plan, index: usize, frame: &Frame, samples: &[Pixels]) -> Self {
-        let groups = (0..plan.groups()).filter(|&g| plan.backgrounds(g).any(|b| b == index));
-        let mut addresses: Vec<u32> = groups
-            .flat_map(|group| &plan.group(group).inside.places)
-            .map(|place| place.address)
-            .collect();
-        addresses.sort_unstable();
-        addresses.dedup();
+        let addresses = plan.live_addresses(index);
         let pixels = addresses.iter().map(|&at| samples[at as usize]).collect();
-        let (rect, size) = (plan.rect(index), frame.size());
-        let region = Rect::new(
-            rect.x1() & !1,
-            rect.y1() & !1,
-            rect.x2().next_multiple_of(2).min(size.width),
-            rect.y2().next_multiple_of(2).min(size.height),
-        )
-        .expect("no smaller than the rect");
+        let rect = plan.rect(index);
+        let region = region(rect, frame.size());
         Self {
             addresses,
             pixels,
@@ -109,10 +97,60 @@ impl Base {
         }
     }
 
+    /// Of background `index`, from what [`Base::write`] wrote; takes that off the front of `bytes`. `None` if there is
+    /// less.
+    pub(super) fn read(plan: &Plan, index: usize, bytes: &mut &[u8]) -> Option<Self> {
+        let addresses = plan.live_addresses(index);
+        let rect = plan.rect(index);
+        let region = region(rect, plan.size());
+        let pixels = bytes.split_off(..addresses.len() * Pixels::BYTES)?;
+        let pixels = pixels.as_chunks().0.iter().map(Pixels::from_bytes);
+        let border = bytes.split_off(..border_bytes(rect, region))?;
+        Some(Self {
+            pixels: pixels.collect(),
+            addresses,
+            rect,
+            region,
+            border: Bytes::copy_from_slice(border),
+        })
+    }
+
+    /// Appends what cannot be told from the plan.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        for pixels in &self.pixels {
+            out.extend_from_slice(&pixels.luma);
+            out.extend_from_slice(pixels.chroma.as_flattened());
+        }
+        out.extend_from_slice(&self.border);
+    }
+
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> usize {
-        4 * self.addresses.len() + Pixels::BYTES * self.pixels.len() + self.border.len()
+        memory_bytes(self.addresses.len(), self.rect)
     }
+}
+
+/// Bytes of memory held, at most, for a background of which `places` macroblocks are kept.
+pub(super) fn memory_bytes(places: usize, rect: Rect) -> usize {
+    // One pixel on each side.
+    let border = 3 * 2 * (rect.size().height + rect.size().width + 2) as usize;
+    size_of::<Base>() + places * (4 + Pixels::BYTES) + border
+}
+
+/// `rect` extended to whole samples of chroma.
+fn region(rect: Rect, size: Size) -> Rect {
+    Rect::new(
+        rect.x1() & !1,
+        rect.y1() & !1,
+        rect.x2().next_multiple_of(2).min(size.width),
+        rect.y2().next_multiple_of(2).min(size.height),
+    )
+    .expect("no smaller than the rect")
+}
+
+/// How many bytes [`border`] gives.
+fn border_bytes(rect: Rect, region: Rect) -> usize {
+    region.size().rgb_bytes() - rect.size().rgb_bytes()
 }
 
 /// Where the samples of one macroblock to encode are.

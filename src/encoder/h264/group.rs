@@ -31,11 +31,15 @@ impl PreparedGroup {
     }
 }
 
+/// What a picture takes besides its slices' bytes, generously.
+pub(super) const PICTURE_BYTES: usize = size_of::<Prepared>() + 1024;
+
 /// Prepares a group, picture by picture.
 #[derive(Debug)]
 pub(super) struct GroupBuilder<'a> {
     group: &'a Group,
     key_id: u32,
+    layout: Layout,
     around: PictureEncoder,
     rest: PictureEncoder,
     pictures: Vec<Prepared>,
@@ -44,6 +48,7 @@ pub(super) struct GroupBuilder<'a> {
 impl<'a> GroupBuilder<'a> {
     pub(super) fn new(plan: &'a Plan, index: usize, qp: u8) -> Self {
         let group = plan.group(index);
+        let layout = Layout::around(plan.mb_size(), &group.around);
         let encoder = |layout: &Layout| {
             let mut encoder = PictureEncoder::new(qp, Effort::Thorough);
             encoder.set_layout(layout);
@@ -52,7 +57,8 @@ impl<'a> GroupBuilder<'a> {
         Self {
             group,
             key_id: Plan::key_id(index),
-            around: encoder(&group.around),
+            around: encoder(&layout),
+            layout,
             rest: encoder(&group.inside),
             pictures: Vec::new(),
         }
@@ -69,7 +75,7 @@ impl<'a> GroupBuilder<'a> {
                 &samples[layout.places[at].address as usize]
             })
         };
-        let around = encode(&mut self.around, &self.group.around);
+        let around = encode(&mut self.around, &self.layout);
         let rest = encode(&mut self.rest, &self.group.inside);
         self.pictures.push(Prepared { around, rest });
     }
@@ -94,7 +100,7 @@ impl GroupBuilder<'_> {
     /// What decoders see around the hole and, of a mouth that rests, inside.
     pub(super) fn rebuilt(&self) -> [(&Layout, &PictureEncoder); 2] {
         [
-            (&self.group.around, &self.around),
+            (&self.layout, &self.around),
             (&self.group.inside, &self.rest),
         ]
     }

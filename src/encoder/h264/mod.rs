@@ -13,12 +13,14 @@ mod base;
 mod codec;
 mod group;
 mod plan;
+mod stored;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod video;
 
 pub use plan::{Plan, Position};
+pub use stored::{StoredError, stored_qp};
 pub use stream::{AccessUnit, Mouth, Stream};
 pub use video::{Video, choose_qp};
 

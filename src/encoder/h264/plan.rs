@@ -4,13 +4,17 @@
 //! and again. Both are cut into groups that begin with a key picture. A group's hole is the smallest rectangle of whole
 //! macroblocks around the rects of all its frames.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::codec::header::Stream;
 use super::codec::layout::{Layout, MbRect, MbSize, Runs};
-use super::{H264Error, Options};
+use super::{H264Error, Options, base, group};
 use crate::avatar::Sequence;
 use crate::frame::{Rect, Size};
+
+/// Changes whenever prepared pictures would come out differently, or be stored differently.
+const FORM_VERSION: u32 = 1;
 
 /// Groups of an avatar's frames.
 #[derive(Debug)]
@@ -25,14 +29,17 @@ pub struct Plan {
     cycle: u64,
     sequence: Sequence,
     rects: Vec<Rect>,
+    /// By background, the groups that show it.
+    shown: Vec<Vec<u32>>,
 }
 
 /// A key picture and those up to the next.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) positions: Range<u64>,
-    /// Slices of what is encoded once, and of what is encoded per frame.
-    pub(super) around: Layout,
+    /// Slices of what is encoded once: a layout of them is large, and needed only while they are encoded.
+    pub(super) around: Runs,
+    /// Slices of what is encoded per frame.
     pub(super) inside: Layout,
     /// In the order of a picture's slices, whether it is one of `inside`.
     pub(super) order: Vec<bool>,
@@ -94,17 +101,24 @@ impl Plan {
             cycle,
             sequence,
             rects: rects.to_vec(),
+            shown: vec![Vec::new(); rects.len()],
         };
         let mut starts = cut(0, beginning, beginning.div_ceil(group));
         starts.extend(cut(beginning, cycle, groups.min(cycle)));
         starts.push(beginning + cycle);
         for pair in starts.windows(2) {
             let positions = pair[0]..pair[1];
-            let hole = positions
-                .clone()
-                .map(|at| in_macroblocks(rects[sequence.background(at, rects.len())]))
-                .reduce(MbRect::union)
-                .expect("a group is not empty");
+            let index = plan.groups.len() as u32;
+            let mut hole: Option<MbRect> = None;
+            for at in positions.clone() {
+                let background = sequence.background(at, rects.len());
+                let rect = in_macroblocks(rects[background]);
+                hole = Some(hole.map_or(rect, |hole| hole.union(rect)));
+                if plan.shown[background].last() != Some(&index) {
+                    plan.shown[background].push(index);
+                }
+            }
+            let hole = hole.expect("a group is not empty");
             plan.groups
                 .push(Group::new(positions, mbs, hole, options.slices_max));
         }
@@ -152,6 +166,12 @@ impl Plan {
         positions.map(|at| self.sequence.background(at, self.rects.len()))
     }
 
+    /// Backgrounds of a group, each once.
+    pub fn group_backgrounds(&self, group: usize) -> impl Iterator<Item = usize> + '_ {
+        let mut seen = HashSet::new();
+        self.backgrounds(group).filter(move |b| seen.insert(*b))
+    }
+
     /// Width and height of a picture.
     #[must_use]
     pub fn size(&self) -> Size {
@@ -162,6 +182,62 @@ impl Plan {
     #[must_use]
     pub fn rect(&self, background: usize) -> Rect {
         self.rects[background]
+    }
+
+    /// Numbers that a group's prepared form depends on, besides the pictures: equal for equal forms only.
+    #[must_use]
+    pub fn fingerprint(&self, group: usize) -> Vec<u8> {
+        let mut numbers = vec![
+            FORM_VERSION,
+            self.size.width,
+            self.size.height,
+            self.fps,
+            u32::from(self.level),
+            group as u32,
+        ];
+        for group in &self.groups {
+            let inside = group.inside.runs();
+            numbers.extend([group.positions.start as u32, group.order.len() as u32]);
+            for run in group.around.iter().cloned().chain(inside) {
+                numbers.extend([run.start, run.end]);
+            }
+        }
+        for background in self.backgrounds(group) {
+            let rect = self.rects[background];
+            numbers.extend([rect.x1(), rect.y1(), rect.x2(), rect.y2()]);
+        }
+        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+    }
+
+    /// Bytes of memory that all groups take when prepared, if their pictures take no more than `bits_per_second`.
+    #[must_use]
+    pub fn memory_bytes_max(&self, bits_per_second: u64) -> usize {
+        let pictures = self.beginning + self.cycle;
+        let bytes = pictures * bits_per_second / 8 / u64::from(self.fps);
+        // Many backgrounds are shown by the same groups.
+        let mut known: HashMap<&[u32], usize> = HashMap::new();
+        let bases: usize = (0..self.rects.len())
+            .map(|background| {
+                let places = *known
+                    .entry(&self.shown[background])
+                    .or_insert_with(|| self.live_addresses(background).len());
+                base::memory_bytes(places, self.rects[background])
+            })
+            .sum();
+        let groups = pictures as usize * group::PICTURE_BYTES;
+        bases + groups + bytes as usize
+    }
+
+    /// The macroblocks that are encoded per frame in any group that shows a background, rising.
+    pub(super) fn live_addresses(&self, background: usize) -> Vec<u32> {
+        let groups = self.shown[background].iter();
+        let mut addresses: Vec<u32> = groups
+            .flat_map(|group| &self.groups[*group as usize].inside.places)
+            .map(|place| place.address)
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
     }
 
     /// What the key pictures of a group are told apart by: no two groups have the same.
@@ -237,7 +313,7 @@ impl Group {
         }
         Self {
             positions,
-            around: Layout::around(mbs, &around),
+            around,
             inside: Layout::inside(mbs, hole, &live),
             order,
         }
@@ -392,9 +468,9 @@ mod tests {
                 let plan = plan(&[rect], Sequence::Wrap, &options(50, slices_max));
                 let group = plan.group(0);
                 assert!(group.order.len() <= slices_max.max(3));
-                let (mut around, mut inside) =
-                    (group.around.places.iter(), group.inside.places.iter());
-                let (mut runs, mut live) = (group.around.slices.iter(), group.inside.slices.iter());
+                let layout = Layout::around(MbSize::of(HD), &group.around);
+                let (mut around, mut inside) = (layout.places.iter(), group.inside.places.iter());
+                let (mut runs, mut live) = (layout.slices.iter(), group.inside.slices.iter());
                 let mut next = 0;
                 for is_live in &group.order {
                     let (run, places) = if *is_live {

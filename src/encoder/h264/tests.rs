@@ -388,7 +388,7 @@ fn what_viewers_share_is_the_same_whatever_they_see() {
         });
         let shared = one.parts.iter().zip(&two.parts);
         let shared = shared.filter(|(a, b)| a.as_ptr() == b.as_ptr()).count();
-        let around = video.plan().group(position.group).around.slices.len();
+        let around = video.plan().group(position.group).around.len();
         assert_eq!(shared, around, "frame {k}: prepared slices are not copied");
     }
     assert!(streams[0].memory_bytes() < 400_000);

@@ -5,13 +5,15 @@ use std::sync::{Arc, OnceLock};
 use super::base::{Base, samples};
 use super::group::{GroupBuilder, Prepared, PreparedGroup};
 use super::plan::{Plan, Position};
+use super::stored::{self, StoredError};
 use crate::frame::Frame;
 
 /// An avatar's video, as far as it is prepared.
 #[derive(Debug)]
 pub struct Video {
-    plan: Plan,
+    plan: Arc<Plan>,
     qp: u8,
+    memory_bytes_max: usize,
     groups: Vec<OnceLock<Arc<PreparedGroup>>>,
     bases: Vec<OnceLock<Arc<Base>>>,
 }
@@ -24,7 +26,8 @@ const QP_WORST: u8 = 34;
 impl Video {
     /// Nothing prepared yet; every picture is quantised with `qp`, 0 (best) to 51.
     #[must_use]
-    pub fn new(plan: Plan, qp: u8) -> Self {
+    pub fn new(plan: impl Into<Arc<Plan>>, qp: u8) -> Self {
+        let plan = plan.into();
         let backgrounds = (0..plan.groups()).flat_map(|group| plan.backgrounds(group));
         let count = backgrounds.max().map_or(0, |last| last + 1);
         Self {
@@ -32,7 +35,15 @@ impl Video {
             bases: (0..count).map(|_| OnceLock::new()).collect(),
             plan,
             qp: qp.min(51),
+            memory_bytes_max: usize::MAX,
         }
+    }
+
+    /// Keeps no group that would make all take more than `bytes`.
+    #[must_use]
+    pub fn with_memory_bytes_max(mut self, bytes: usize) -> Self {
+        self.memory_bytes_max = bytes;
+        self
     }
 
     /// Which frame is where.
@@ -68,7 +79,8 @@ impl Video {
             + bases.map(|base| base.memory_bytes()).sum::<usize>()
     }
 
-    /// Prepares a group; `read` gives a background. Does nothing if it is prepared.
+    /// Prepares a group; `read` gives a background. Does nothing if it is prepared, and keeps nothing if there is no
+    /// room.
     ///
     /// # Errors
     /// If a background cannot be read.
@@ -98,7 +110,36 @@ impl Video {
             builder.push(&samples);
             last = Some((background, samples));
         }
-        self.groups[group].get_or_init(|| Arc::new(builder.finish()));
+        self.keep(group, builder.finish());
+        Ok(())
+    }
+
+    /// Keeps a group if there is room.
+    fn keep(&self, group: usize, prepared: PreparedGroup) {
+        if self.memory_bytes() + prepared.memory_bytes() <= self.memory_bytes_max {
+            self.groups[group].get_or_init(|| Arc::new(prepared));
+        }
+    }
+
+    /// A prepared group as bytes, see [`Video::restore`]; `None` if it is not prepared.
+    #[must_use]
+    pub fn stored(&self, group: usize) -> Option<Vec<u8>> {
+        let prepared = self.groups[group].get()?;
+        let bases = self.plan.group_backgrounds(group);
+        let bases: Option<Vec<_>> = bases.map(|b| Some(&**self.bases[b].get()?)).collect();
+        Some(stored::write(prepared, bases?.into_iter(), self.qp))
+    }
+
+    /// Takes a group as [`Video::stored`] gave it. [`Video::is_prepared`] is false after it if there is no room.
+    ///
+    /// # Errors
+    /// If the bytes are not whole, or of another avatar or quantiser.
+    pub fn restore(&self, group: usize, bytes: &[u8]) -> Result<(), StoredError> {
+        let (prepared, bases) = stored::read(&self.plan, group, self.qp, bytes)?;
+        for (background, base) in bases {
+            self.bases[background].get_or_init(|| Arc::new(base));
+        }
+        self.keep(group, prepared);
         Ok(())
     }
 

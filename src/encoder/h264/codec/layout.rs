@@ -22,6 +22,15 @@ impl Pixels {
         luma: [0; 256],
         chroma: [[0; 64]; 2],
     };
+
+    /// Luma, then both of chroma, row by row.
+    pub(in crate::encoder::h264) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let mut pixels = Self::ZERO;
+        let (luma, chroma) = bytes.split_at(pixels.luma.len());
+        pixels.luma.copy_from_slice(luma);
+        pixels.chroma.as_flattened_mut().copy_from_slice(chroma);
+        pixels
+    }
 }
 
 /// A rectangle of macroblocks, half open.
@@ -145,6 +154,14 @@ impl Layout {
             Some((index % width, hole.height() + index / width, false))
         };
         Self::build(size, planes, runs, &at)
+    }
+
+    /// The macroblocks of each slice, by their number in the picture.
+    pub(in crate::encoder::h264) fn runs(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        self.slices.iter().map(|slice| {
+            let places = &self.places[slice.clone()];
+            places[0].address..places[places.len() - 1].address + 1
+        })
     }
 
     fn build(

@@ -20,6 +20,26 @@ impl Slices {
         self.data.slice(start as usize..self.ends[index] as usize)
     }
 
+    /// All of them in `data`, each of a length of `lengths`; `None` if they are not as long together.
+    pub(in crate::encoder::h264) fn from_parts(data: Bytes, lengths: &[u32]) -> Option<Self> {
+        let ends: Option<Vec<u32>> = lengths
+            .iter()
+            .scan(Some(0_u32), |end, length| {
+                *end = end.and_then(|end| end.checked_add(*length));
+                Some(*end)
+            })
+            .collect();
+        let ends = ends?;
+        let is_whole = ends.last().copied().unwrap_or(0) as usize == data.len();
+        is_whole.then_some(Self { data, ends })
+    }
+
+    /// All of them, one after another, and the length of each.
+    pub(in crate::encoder::h264) fn parts(&self) -> (&Bytes, impl Iterator<Item = u32> + '_) {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        (&self.data, self.ends.iter().zip(starts).map(|(end, start)| end - start))
+    }
+
     pub(in crate::encoder::h264) fn byte_len(&self) -> usize {
         self.data.len()
     }
