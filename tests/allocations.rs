@@ -159,6 +159,7 @@ fn model(folder: &Path) -> LoadedModel {
         rects: config::RectPolicy::Strict,
         sequence: Sequence::PingPong,
         fps: 25,
+        video_kbps: 2000,
     };
     let backend = Flat(BackendInfo {
         name: "flat",
@@ -179,6 +180,7 @@ fn model(folder: &Path) -> LoadedModel {
             threads: 1,
             disk_bytes: 0,
             disk_folder: None,
+            video_bytes: 64 << 20,
         },
         visual_cache_bytes: 0,
     };

@@ -56,6 +56,7 @@ pub(crate) fn avatar(folder: &Path, kind: Kind) -> config::Model {
         rects: config::RectPolicy::Strict,
         sequence: Sequence::PingPong,
         fps: 25,
+        video_kbps: 2000,
     }
 }
 
@@ -66,6 +67,7 @@ pub(crate) fn keep(threads: usize, disk_bytes: u64) -> KeepOptions {
         threads,
         disk_bytes,
         disk_folder: None,
+        video_bytes: 64 << 20,
     }
 }
 

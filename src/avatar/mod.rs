@@ -21,6 +21,7 @@ mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
+mod video;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,11 +31,13 @@ pub use backgrounds::{BackgroundError, Backgrounds};
 pub use crop_rects::{CropRects, CropRectsError};
 pub use inspect::{Inspection, inspect};
 pub use sequence::Sequence;
+pub use video::VideoError;
 
 use crate::compositor::crop::Seen;
 use cache::Cache;
 use prepare::Preparation;
 use sources::Sources;
+use video::{AvatarVideo, VideoOptions};
 
 use crate::compositor::{Geometry, Placement};
 use crate::config;
@@ -50,6 +53,7 @@ pub struct Avatar {
     sources: Arc<Sources>,
     kept: Arc<Kept>,
     preparation: Preparation,
+    video: AvatarVideo,
 }
 
 /// One background, ready to be painted on.
@@ -82,6 +86,8 @@ pub struct KeepOptions {
     pub disk_bytes: u64,
     /// The folder they are in; `None` for one beside each folder of backgrounds.
     pub disk_folder: Option<PathBuf>,
+    /// Prepared H.264 in memory, in bytes at most; 0 for none.
+    pub video_bytes: u64,
 }
 
 impl KeepOptions {
@@ -95,6 +101,7 @@ impl KeepOptions {
             threads: capacity.prepare_threads.unwrap_or(cores),
             disk_bytes: capacity.prepared_cache_bytes,
             disk_folder: capacity.prepared_cache_dir.clone(),
+            video_bytes: capacity.video_cache_bytes,
         }
     }
 }
@@ -186,11 +193,18 @@ impl Avatar {
             pixels_wanted: AtomicBool::new(false),
         });
         let sources = Arc::new(sources);
+        let video = VideoOptions {
+            fps: model.fps,
+            bits_per_second: 1000 * u64::from(model.video_kbps),
+            memory_bytes: options.video_bytes,
+            is_ahead: options.threads > 0,
+        };
         Ok(Self {
             id: model.id.as_str().into(),
             sequence: model.sequence,
             fps: model.fps,
             preparation: Preparation::new(&sources, &kept, model.sequence, options.threads),
+            video: AvatarVideo::new(&sources, &kept, model.sequence, video),
             sources,
             kept,
         })
@@ -331,14 +345,18 @@ impl Avatar {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         let rects = self.sources.rects_bytes();
-        (self.kept.prepared.held().bytes + self.kept.raw.held().bytes + rects) as u64
+        let kept = self.kept.prepared.held().bytes + self.kept.raw.held().bytes;
+        (kept + rects + self.video.memory_bytes()) as u64
     }
 
     /// Bytes that what is kept, and preparing it, may take at most. Falls once all is prepared, never rises.
     #[must_use]
     pub fn memory_bytes_max(&self) -> u64 {
         let kept = self.kept.prepared.limit().bytes + self.kept.raw.limit().bytes;
-        (kept + self.sources.rects_bytes() + self.preparation.memory_bytes_max()) as u64
+        (kept
+            + self.sources.rects_bytes()
+            + self.preparation.memory_bytes_max()
+            + self.video.memory_bytes_max()) as u64
     }
 }
 

@@ -11,7 +11,7 @@ use super::sources::Sources;
 use super::{BackgroundError, Kept, Sequence};
 
 /// Bytes that preparing one background takes for the time being, in frames of RGB.
-const SCRATCH_FRAMES: usize = 8;
+pub(super) const SCRATCH_FRAMES: usize = 8;
 /// How far behind everything else the threads stand, as `nice` counts: a tenth of a share beside a busy thread.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
@@ -206,7 +206,7 @@ fn next(sequence: Sequence, from: u64, taken: &[bool]) -> Option<usize> {
 }
 
 /// Leaves the processor to the threads that make frames. Only Linux lets one thread do that.
-fn give_way() {
+pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::debug!(%error, "preparing backgrounds at normal priority");

@@ -72,6 +72,11 @@ impl Sources {
         self.store.is_some()
     }
 
+    /// Where what is prepared is kept on disk, if anywhere.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
     /// The picture's file.
     pub(super) fn read(&self, index: usize) -> Result<Vec<u8>, BackgroundError> {
         self.backgrounds.read(index)

@@ -1,6 +1,6 @@
 //! Prepared backgrounds on disk: what the next load reads instead of preparing them again.
 //!
-//! A folder of files, one a background, each named by the hash of everything it was made of: the picture's bytes, the
+//! A folder of files, one a background or a group of its video, each named by the hash of everything it was made of: the picture's bytes, the
 //! rect and the version of what is made. So a file is never out of date, only unused; a changed picture has another
 //! name. Files are checked whole when read and written under another name first: one that is damaged or missing
 //! is made anew, and the folder may be deleted at any time, by anyone.
@@ -34,6 +34,8 @@ const UNFINISHED_MAX: Duration = Duration::from_hours(1);
 /// How often it is noted that a file is still in use.
 const NOTED_EVERY: Duration = Duration::from_hours(24);
 const ENDING: &str = "background";
+/// A group of pictures of the avatar's H.264, which says itself whether it is whole.
+const ENDING_VIDEO: &str = "video";
 const ENDING_UNFINISHED: &str = "unfinished";
 
 /// The name of what is made of one background.
@@ -51,8 +53,15 @@ impl Key {
         Self(hash.finalize().into())
     }
 
-    fn file_name(&self) -> String {
-        format!("{}.{ENDING}", hex(&self.0))
+    fn file_name(&self, ending: &str) -> String {
+        format!("{}.{ending}", hex(&self.0))
+    }
+}
+
+impl From<Sha1> for Key {
+    /// Of all that was hashed.
+    fn from(hash: Sha1) -> Self {
+        Self(hash.finalize().into())
     }
 }
 
@@ -95,7 +104,7 @@ impl Store {
 
     /// The file of `key`, whose rect has the size `rect`, if it is there and whole; a damaged one is removed.
     pub(super) fn load(&self, key: &Key, rect: Size) -> Option<Stored> {
-        let path = self.folder.join(key.file_name());
+        let path = self.folder.join(key.file_name(ENDING));
         match read(&path, key, rect) {
             Ok(stored) => {
                 note_use(&path);
@@ -112,7 +121,43 @@ impl Store {
 
     /// Keeps what was made, as far as the limit allows. A folder that cannot be written to is said once.
     pub(super) fn save(&self, key: &Key, raw_rect: &Frame, png: &PreparedPng) {
-        let bytes = (HEADER_BYTES + raw_rect.data().len() + png.as_bytes().len()) as u64;
+        let checksum = crc32fast::hash(raw_rect.data()).to_le_bytes();
+        let parts = [
+            &MAGIC[..],
+            &key.0,
+            &checksum,
+            raw_rect.data(),
+            png.as_bytes(),
+        ];
+        self.keep(&key.file_name(ENDING), &parts);
+    }
+
+    /// The group of video of `key`, if it is there.
+    pub(super) fn load_video(&self, key: &Key) -> Option<Vec<u8>> {
+        let path = self.folder.join(key.file_name(ENDING_VIDEO));
+        let length = fs::metadata(&path).ok()?.len();
+        if length > FILE_BYTES_MAX {
+            return None;
+        }
+        match fs::read(&path) {
+            Ok(bytes) => {
+                note_use(&path);
+                Some(bytes)
+            }
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "preparing a group of video again: its stored form cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Keeps a group of video, as [`Store::save`] does a background.
+    pub(super) fn save_video(&self, key: &Key, bytes: &[u8]) {
+        self.keep(&key.file_name(ENDING_VIDEO), &[bytes]);
+    }
+
+    fn keep(&self, name: &str, parts: &[&[u8]]) {
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
         // One at a time, so that what is counted is what is there. A number is whole whoever panicked.
         let mut counted = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         if self.read_only.load(Ordering::Relaxed) {
@@ -127,7 +172,7 @@ impl Store {
         if held + bytes > self.bytes_max {
             return;
         }
-        match self.write(key, raw_rect, png) {
+        match self.write(name, parts) {
             Ok(()) => *counted = Some(held + bytes),
             Err(error) => {
                 self.read_only.store(true, Ordering::Relaxed);
@@ -140,17 +185,15 @@ impl Store {
         }
     }
 
-    fn write(&self, key: &Key, raw_rect: &Frame, png: &PreparedPng) -> io::Result<()> {
+    fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let mut file = tempfile::Builder::new()
             .suffix(&format!(".{ENDING_UNFINISHED}"))
             .tempfile_in(&self.folder)?;
-        file.write_all(&MAGIC)?;
-        file.write_all(&key.0)?;
-        file.write_all(&crc32fast::hash(raw_rect.data()).to_le_bytes())?;
-        file.write_all(raw_rect.data())?;
-        file.write_all(png.as_bytes())?;
-        file.persist(self.folder.join(key.file_name()))
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.persist(self.folder.join(name))
             .map_err(|error| error.error)?;
         Ok(())
     }
@@ -167,11 +210,12 @@ fn tidy(folder: &Path, bytes_max: u64) -> u64 {
         let Ok(data) = entry.metadata() else { continue };
         let unused = data.modified().ok().and_then(|at| at.elapsed().ok());
         let unused = unused.unwrap_or_default();
-        if (ending == ENDING && unused > UNUSED_MAX)
+        let is_ours = ending == ENDING || ending == ENDING_VIDEO;
+        if (is_ours && unused > UNUSED_MAX)
             || (ending == ENDING_UNFINISHED && unused > UNFINISHED_MAX)
         {
             let _ = fs::remove_file(&path);
-        } else if ending == ENDING {
+        } else if is_ours {
             bytes += data.len();
             files.push((unused, data.len(), path));
         }

@@ -241,6 +241,8 @@ pub struct Capacity {
     pub prepared_cache_bytes: u64,
     /// `prepared_cache_dir`: where they are kept; `None` is beside each folder of backgrounds.
     pub prepared_cache_dir: Option<PathBuf>,
+    /// `video_cache_mb`: bytes of prepared H.264 kept in memory per avatar; 0 is none.
+    pub video_cache_bytes: u64,
     /// `eviction_wait_seconds`: how long a request waits for an idle victim before it is refused.
     pub eviction_wait: Duration,
     /// `parallel_loads`: avatars that may be loading at once.
@@ -347,6 +349,8 @@ pub struct Model {
     pub sequence: Sequence,
     /// `fps`: frames a second.
     pub fps: u32,
+    /// `video_kbps`: what the background of its H.264 may take, in thousand bits a second.
+    pub video_kbps: u32,
 }
 
 /// `logging`: what is logged, how, and where to.

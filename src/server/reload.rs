@@ -137,6 +137,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "capacity.prepared_cache_dir",
             old.capacity.prepared_cache_dir != new.capacity.prepared_cache_dir,
         ),
+        (
+            "capacity.video_cache_mb",
+            old.capacity.video_cache_bytes != new.capacity.video_cache_bytes,
+        ),
         ("onnx", *onnx != new.onnx),
         ("logging.level", logging.level != new.logging.level),
         ("logging.format", logging.format != new.logging.format),

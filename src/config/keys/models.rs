@@ -160,6 +160,12 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
             "the order of backgrounds: forth and back, from the start again, or hold the last one",
         ),
         fps: s.integer("fps", u64::from(crate::defaults::FPS), 1..=u64::from(FPS_MAX), "frames a second") as u32,
+        video_kbps: s.integer(
+            "video_kbps",
+            2000,
+            50..=100_000,
+            "what the background of the avatar's H.264 may take, in kbit/s: finer grain than that is smoothed",
+        ) as u32,
     };
     if model.memory_estimate_bytes > capacity.max_memory_bytes {
         s.conflict(

@@ -6,6 +6,19 @@
 //! rest of his picture is the same, bit for bit. Per frame and viewer only the hole's slices are encoded, and both are
 //! sent one after another.
 //!
+//! How it is used:
+//!
+//! ```text
+//! avatar.prepare_video_from(k)      each frame, cheap: a background thread prepares the group of frame k, then the rest
+//! avatar.video()? -> Arc<Video>     once a viewer, on a blocking thread: the first of all chooses the quantiser
+//! avatar.ready_video()              the same without ever waiting
+//! Stream::new(video)                a viewer; encode(k, mouth, read) gives an AccessUnit: parts to be sent in order.
+//!                                   Spliced from the first key of a prepared group on, and whole pictures before, for
+//!                                   which `read` gives the background's pixels (Video::is_prepared tells which groups)
+//! stream.want_key()                 the next frame becomes one that decoders can start at
+//! avatar.prepare_video(group)       prepares now instead, or reads it from disk: for films, which need not hurry
+//! ```
+//!
 //! [`Plan`] says which pictures are keys and where the holes are. [`Video`] is what all viewers of an avatar share,
 //! [`Stream`] what one of them has. Pure computing: no threads, files or sockets.
 

@@ -37,7 +37,10 @@ impl Slices {
     /// All of them, one after another, and the length of each.
     pub(in crate::encoder::h264) fn parts(&self) -> (&Bytes, impl Iterator<Item = u32> + '_) {
         let starts = std::iter::once(&0).chain(&self.ends);
-        (&self.data, self.ends.iter().zip(starts).map(|(end, start)| end - start))
+        (
+            &self.data,
+            self.ends.iter().zip(starts).map(|(end, start)| end - start),
+        )
     }
 
     pub(in crate::encoder::h264) fn byte_len(&self) -> usize {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+mod video;
+
 use super::*;
 use crate::audio::Padding;
 use crate::encoder::Encoder;
@@ -42,6 +44,7 @@ impl Scene {
                 rects: config::RectPolicy::Strict,
                 sequence: Sequence::PingPong,
                 fps: 25,
+                video_kbps: 2000,
             },
             folder,
             options: KeepOptions {
@@ -50,6 +53,7 @@ impl Scene {
                 threads: 2,
                 disk_bytes: 1 << 30,
                 disk_folder: None,
+                video_bytes: 64 << 20,
             },
         };
         for frame in 0..FRAMES {
@@ -283,7 +287,8 @@ fn what_is_unused_or_unfinished_is_tidied_up_and_nothing_else() {
 
 #[test]
 fn memory_is_counted_and_bounded() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
+    scene.options.video_bytes = 0;
     let avatar = scene.open();
     let promised = avatar.memory_bytes_max();
     avatar.prepare_from(4);
