@@ -37,6 +37,8 @@ pub mod film;
 
 pub mod talk;
 
+pub mod tenants;
+
 pub mod wire;
 
 pub mod server;

@@ -164,7 +164,7 @@ pub struct Server {
     pub drain_notice: Duration,
     /// `drain_seconds`: how long work in progress may take to finish after a stop signal.
     pub drain: Duration,
-    /// `keepalive_seconds`: the pause between HTTP/2 pings on a quiet connection.
+    /// `keepalive_seconds`: the pause between pings on a quiet connection, HTTP/2 or WebSocket.
     pub keepalive: Option<Duration>,
     /// `keepalive_timeout_seconds`: how long a ping may stay unanswered before the connection is closed.
     pub keepalive_timeout: Duration,

@@ -1,6 +1,6 @@
 //! What all calls share: the registry, the settings in force, the counters, and where in its life the server is.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::{Mutex, watch};
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::engine::BackendInfo;
 use crate::pipeline::{Loader, ModelFacts};
 use crate::registry::Registry;
-use crate::server::admission::auth::Auth;
+use crate::server::admission::auth::{Auth, Caller};
 use crate::server::admission::in_flight::{Occupancy, Place};
 use crate::server::grpc::status::Failure;
 use crate::server::observe::gauges::Gauges;
@@ -47,7 +47,7 @@ pub struct Settings {
 /// What all calls share.
 #[derive(Debug)]
 pub struct ServerState {
-    settings: RwLock<Arc<Settings>>,
+    settings: watch::Sender<Arc<Settings>>,
     registry: Registry<Loader>,
     catalog: ModelFacts,
     engine: BackendInfo,
@@ -78,7 +78,7 @@ impl ServerState {
             &engine,
         );
         Self {
-            settings: RwLock::new(Arc::new(settings)),
+            settings: watch::Sender::new(Arc::new(settings)),
             metrics: Metrics::new(gauges),
             registry,
             catalog,
@@ -95,16 +95,20 @@ impl ServerState {
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
-        let settings = self.settings.read();
-        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// Waits until the token that `caller` came with is not in force any more.
+    pub(super) async fn revoked(&self, caller: &Caller) {
+        let mut settings = self.settings.subscribe();
+        // The sender is `self`'s own, so the channel cannot be closed.
+        let _ = settings
+            .wait_for(|settings| !settings.auth.still_knows(caller))
+            .await;
     }
 
     pub(super) fn set_settings(&self, settings: Settings) {
-        let mut place = self
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *place = Arc::new(settings);
+        self.settings.send_replace(Arc::new(settings));
     }
 
     /// The models.

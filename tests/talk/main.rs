@@ -8,6 +8,7 @@ mod common;
 mod late;
 mod setup;
 mod socket;
+mod tokens;
 mod vanish;
 
 use std::ops::ControlFlow;

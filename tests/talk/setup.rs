@@ -86,6 +86,10 @@ impl Folder {
         std::fs::write(self.0.path().join(format!("{id}.json")), rects).unwrap();
     }
 
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     pub fn config(&self) -> Config {
         Config::load(&self.0.path().join("config.yaml")).unwrap()
     }

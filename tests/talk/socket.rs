@@ -12,6 +12,7 @@ use crate::setup::{Folder, PATIENCE};
 
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
+pub const PING: u8 = 9;
 const CLOSE: u8 = 8;
 
 /// A WebSocket of the server whose HTTP address that is.

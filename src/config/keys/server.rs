@@ -74,7 +74,7 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys
             "keepalive_seconds",
             30.0,
             0.0..=86_400.0,
-            "pause between HTTP/2 pings on a quiet connection, so that vanished clients are noticed; 0: no pings",
+            "pause between pings on a quiet connection, HTTP/2 or WebSocket, so that vanished clients are noticed; 0: no pings",
         )),
         keepalive_timeout: s.seconds(
             "keepalive_timeout_seconds",

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::server::grpc::status::Failure;
+use crate::tenants::KeyHash;
 
 /// Request metadata that tells the tenants of one connection apart where there are no tokens.
 pub(crate) const TENANT_KEY: &str = "x-tenant";
@@ -42,12 +42,25 @@ impl Rights {
 }
 
 /// One caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// What it may do.
     pub rights: Rights,
     /// Its flow in the workers' queues: tenants take turns, whatever each of them sends.
     pub flow: u64,
+    /// The token it came with; `None` where there are no tokens.
+    key: Option<KeyHash>,
+}
+
+impl Caller {
+    /// Nobody is known and nothing is allowed.
+    pub(in crate::server) fn nobody() -> Self {
+        Self {
+            rights: Rights::Use,
+            flow: 0,
+            key: None,
+        }
+    }
 }
 
 /// Why a tokens file cannot be used.
@@ -87,7 +100,7 @@ pub struct Auth {
 }
 
 struct Token {
-    secret: Vec<u8>,
+    hash: KeyHash,
     tenant: String,
     rights: Rights,
 }
@@ -163,6 +176,7 @@ impl Auth {
                     Some(tenant) => flow("tenant", tenant.as_bytes()),
                     None => flow("peer", peer),
                 },
+                key: None,
             });
         }
         let header = headers.get(AUTHORIZATION).ok_or(Failure::Unauthenticated(
@@ -179,18 +193,52 @@ impl Auth {
     /// # Errors
     /// [`Failure::Unauthenticated`] if it is none of the list.
     pub fn holder(&self, token: &[u8]) -> Result<Caller, Failure> {
-        // All tokens are compared, and each in constant time, so that the time tells nothing but lengths.
-        let mut found = None;
-        for known in &self.tokens {
-            let same: Choice = known.secret.ct_eq(token);
-            if bool::from(same) {
-                found = Some(known);
-            }
-        }
-        let token = found.ok_or(Failure::Unauthenticated("the token is not known"))?;
+        let hash = KeyHash::of(token);
+        let token = self
+            .find(hash)
+            .ok_or(Failure::Unauthenticated("the token is not known"))?;
         Ok(Caller {
             rights: token.rights,
             flow: flow("tenant", token.tenant.as_bytes()),
+            key: Some(hash),
+        })
+    }
+
+    /// Who calls over a connection whose first message may bring a token: `None` is somebody who has yet to say.
+    ///
+    /// # Errors
+    /// [`Failure::Unauthenticated`] if the headers bring a wrong token.
+    pub fn caller_so_far(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<Caller>, Failure> {
+        if self.is_on() && !headers.contains_key(AUTHORIZATION) {
+            return Ok(None);
+        }
+        self.caller(headers, peer).map(Some)
+    }
+
+    /// Whether `caller` would be let in today, with the rights that it came with.
+    #[must_use]
+    pub fn still_knows(&self, caller: &Caller) -> bool {
+        match caller.key {
+            Some(hash) => self
+                .find(hash)
+                .is_some_and(|token| token.rights == caller.rights),
+            None => !self.is_on(),
+        }
+    }
+
+    /// The token with this hash.
+    fn find(&self, hash: KeyHash) -> Option<&Token> {
+        // Hashes are compared, so the time tells nothing of a token; that it takes no longer for some is courtesy.
+        self.tokens.iter().fold(None, |found, token| {
+            if token.hash == hash {
+                Some(token)
+            } else {
+                found
+            }
         })
     }
 }
@@ -212,12 +260,12 @@ fn parse_line(line: &str, earlier: &[Token]) -> Result<Token, String> {
     }
     if earlier
         .iter()
-        .any(|token| token.secret == secret.as_bytes())
+        .any(|token| token.hash == KeyHash::of(secret.as_bytes()))
     {
         return Err("the token stands on an earlier line already".to_owned());
     }
     Ok(Token {
-        secret: secret.as_bytes().to_vec(),
+        hash: KeyHash::of(secret.as_bytes()),
         tenant: tenant.to_owned(),
         rights,
     })

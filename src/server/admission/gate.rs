@@ -7,25 +7,23 @@
 //! A refused call costs its headers, not its 61 MB of tensors. A client that goes away drops the future or the body
 //! here, and with it everything the call has under way.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
-use http_body::{Body as _, Frame, SizeHint};
+use tonic::Code;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use crate::server::admission::admit::{Refused, admit};
 use crate::server::admission::auth::Caller;
 use crate::server::admission::in_flight::Place;
 use crate::server::admission::rpc::{Kind, Rpc};
+use crate::server::admission::tally::Tally;
 use crate::server::grpc::status::Failure;
-use crate::server::observe::metrics::Metrics;
 use crate::server::state::{Phase, ServerState};
 use crate::wire;
 
@@ -33,7 +31,7 @@ use crate::wire;
 const AHEAD: Duration = Duration::from_millis(2);
 
 /// What the gate found out about a call; in the request's extensions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::server) struct Call {
     /// Who calls.
     pub(in crate::server) caller: Caller,
@@ -99,14 +97,14 @@ where
             return Box::pin(self.inner.call(request));
         };
         let tally = Tally::new(rpc, self.state.metrics().clone());
-        let (call, place) = match admit(&self.state, rpc, &request) {
-            Ok(admitted) => admitted,
-            Err((failure, rights)) => {
-                self.state.metrics().rejected(failure.reason());
-                let response = failure.status(rights).into_http();
+        let (call, place) = match enter(&self.state, rpc, &request) {
+            Ok(entered) => entered,
+            Err(refused) => {
+                let response = refused.failure.status(refused.rights).into_http();
                 return Box::pin(async move { Ok(tally.follow(response, None)) });
             }
         };
+        let (deadline, rights) = (call.deadline, call.caller.rights);
         request.extensions_mut().insert(call);
         let stopped = self.state.reached(Phase::Stopped);
         let answer = self.inner.call(request);
@@ -114,21 +112,21 @@ where
             let failure = tokio::select! {
                 biased;
                 response = answer => return Ok(tally.follow(response?, place)),
-                () = passed(call.deadline) => Failure::DeadlineExceeded,
+                () = passed(deadline) => Failure::DeadlineExceeded,
                 () = stopped => Failure::Stopped,
             };
-            let response = failure.status(call.caller.rights).into_http();
+            let response = failure.status(rights).into_http();
             Ok(tally.follow(response, place))
         })
     }
 }
 
-/// Lets a call in, or says why not, in words for these rights.
-fn admit<B>(
+/// Lets a call in, or says why not, in words for its caller's rights.
+fn enter<B>(
     state: &ServerState,
     rpc: Rpc,
     request: &Request<B>,
-) -> Result<(Call, Option<Place>), (Failure, crate::server::admission::auth::Rights)> {
+) -> Result<(Call, Option<Place>), Refused> {
     let arrival = Instant::now();
     let headers = request.headers();
     let peer = request
@@ -136,31 +134,19 @@ fn admit<B>(
         .get::<TcpConnectInfo>()
         .and_then(TcpConnectInfo::remote_addr);
     let settings = state.settings();
-    let caller = settings
-        .auth
-        .caller(headers, peer)
-        .map_err(|failure| (failure, crate::server::admission::auth::Rights::Use))?;
-    let refuse = |failure| (failure, caller.rights);
-    if rpc.operates && !caller.rights.may_operate() {
-        return Err(refuse(Failure::Forbidden));
-    }
-    let place = match rpc.kind {
-        Kind::Look => None,
-        Kind::Work => Some(state.enter_call().map_err(refuse)?),
-        Kind::Stream => Some(state.enter_stream().map_err(refuse)?),
-    };
+    let admitted = admit(state, rpc, settings.auth.caller(headers, peer))?;
     let timeout = client_timeout(headers).map(|timeout| timeout.saturating_sub(AHEAD));
     let timeout = match rpc.kind {
         Kind::Stream => timeout,
         Kind::Look | Kind::Work => timeout.or(settings.config.server.request_timeout),
     };
     let call = Call {
-        caller,
+        caller: admitted.caller,
         arrival,
         deadline: timeout.and_then(|timeout| arrival.checked_add(timeout)),
         errors: error_style(headers),
     };
-    Ok((call, place))
+    Ok((call, admitted.place))
 }
 
 fn error_style(headers: &HeaderMap) -> ErrorStyle {
@@ -193,110 +179,11 @@ fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-async fn passed(deadline: Option<Instant>) {
+/// Waits for a deadline; for ever where there is none.
+pub(in crate::server) async fn passed(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Counts a call when it has ended, however it ended.
-struct Tally {
-    rpc: Rpc,
-    metrics: Metrics,
-    started: Instant,
-    /// CANCELLED until something else is known: a future or body that is dropped had a client that went away.
-    code: Code,
-}
-
-impl Tally {
-    fn new(rpc: Rpc, metrics: Metrics) -> Self {
-        Self {
-            rpc,
-            metrics,
-            started: Instant::now(),
-            code: Code::Cancelled,
-        }
-    }
-
-    /// Keeps count, and the place, until the response's last byte is on its way.
-    fn follow(mut self, response: Response<Body>, place: Option<Place>) -> Response<Body> {
-        let known = response.extensions().get().map(|ToldInBand(code)| *code);
-        // An error without a body has its status in the headers.
-        let told = Status::from_header_map(response.headers()).map(|status| status.code());
-        let in_band = known.is_some();
-        if let Some(code) = known.or(told) {
-            self.code = code;
-        }
-        response.map(|body| {
-            let ended = body.is_end_stream();
-            let followed = Followed {
-                body,
-                in_band,
-                guard: Some((self, place)),
-            };
-            if ended {
-                Body::empty()
-            } else {
-                Body::new(followed)
-            }
-        })
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        self.metrics
-            .answered(self.rpc.name, self.code, self.started.elapsed());
-        tracing::debug!(
-            rpc = self.rpc.name,
-            code = ?self.code,
-            ms = self.started.elapsed().as_secs_f64() * 1e3,
-            "call"
-        );
-    }
-}
-
-/// A response body that keeps its call counted.
-struct Followed {
-    body: Body,
-    in_band: bool,
-    guard: Option<(Tally, Option<Place>)>,
-}
-
-impl http_body::Body for Followed {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let status = match &frame {
-            Some(Ok(frame)) => frame.trailers_ref().and_then(Status::from_header_map),
-            Some(Err(status)) => Some(status.clone()),
-            None => None,
-        };
-        let in_band = self.in_band;
-        if let Some((tally, _)) = &mut self.guard
-            && let Some(status) = status
-            && !in_band
-        {
-            tally.code = status.code();
-        }
-        if frame.is_none() {
-            self.guard = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -58,7 +58,7 @@ pub(in crate::server) const RPCS: [Rpc; 8] = [
         Kind::Look,
     ),
     rpc("Health", "/lipsync.MultiTenantLipSync/Health", Kind::Look),
-    rpc("Talk", "/lipsync.LipSync/Talk", Kind::Stream),
+    Rpc::TALK,
     rpc(
         "GetServerInfo",
         "/lipsync.LipSync/GetServerInfo",
@@ -67,6 +67,9 @@ pub(in crate::server) const RPCS: [Rpc; 8] = [
 ];
 
 impl Rpc {
+    /// A conversation; the page's WebSocket is one, too.
+    pub(in crate::server) const TALK: Self = rpc("Talk", "/lipsync.LipSync/Talk", Kind::Stream);
+
     /// The call at `path`, if it is one of ours.
     pub(in crate::server) fn at(path: &str) -> Option<Self> {
         RPCS.into_iter().find(|rpc| rpc.path == path)

@@ -177,11 +177,8 @@ impl LipSync for Service {
 fn unpack<T>(request: Request<T>) -> (Call, T) {
     let (_, extensions, message) = request.into_parts();
     // Without the gate nobody is known and nothing is allowed.
-    let call = extensions.get().copied().unwrap_or_else(|| Call {
-        caller: Caller {
-            rights: Rights::Use,
-            flow: 0,
-        },
+    let call = extensions.get().cloned().unwrap_or_else(|| Call {
+        caller: Caller::nobody(),
         arrival: Instant::now(),
         deadline: None,
         errors: ErrorStyle::Status,

@@ -1,5 +1,6 @@
 //! What is served over HTTP: probes and metrics for machines, the page for people.
 
+mod keepalive;
 mod origin;
 mod page;
 mod probes;

@@ -6,6 +6,8 @@
 //! a binary message: the length of its header (u32, little-endian), the header (JSON), the picture.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,19 +17,22 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::{SinkExt as _, Stream, StreamExt as _};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
+
+use super::keepalive::{Beat, Keepalive};
 
 use crate::encoder::FormatName;
 use crate::server::Peer;
-use crate::server::admission::auth::{Caller, Rights};
-use crate::server::admission::in_flight::Place;
-use crate::server::grpc::service;
+use crate::server::admission::admit::{Admitted, Refused, admit};
+use crate::server::admission::rpc::Rpc;
+use crate::server::admission::tally::Tally;
 use crate::server::grpc::status::Failure;
-use crate::server::grpc::talk::{START_TIMEOUT, converse, malformed};
+use crate::server::grpc::talk::driver::{Conversation, Message as Said, malformed};
 use crate::server::state::ServerState;
 use crate::talk::{Ending, Event, Frame, Input, InputError, Kind};
 use crate::wire::{ImageFormat, SampleFormat, TalkStart};
@@ -153,113 +158,176 @@ pub(super) async fn talk(
     if !crate::server::http::origin::is_same_origin(&headers) {
         return (StatusCode::FORBIDDEN, "open the page on this server\n").into_response();
     }
-    let place = match state.enter_stream() {
-        Ok(place) => place,
-        Err(failure) => {
-            state.metrics().rejected(failure.reason());
-            return (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()).into_response();
+    let tally = Tally::new(Rpc::TALK, state.metrics().clone());
+    let entry = match enter(&state, &headers, peer) {
+        Ok(entry) => entry,
+        Err(refused) => {
+            let status = match refused.failure {
+                Failure::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            tally.ends_with(refused.failure.code());
+            return (status, refused.failure.message(refused.rights)).into_response();
         }
     };
-    // Without tokens everybody may talk; where there are some, the start message brings one.
-    let caller = state.settings().auth.caller(&headers, Some(peer)).ok();
     upgrade
         .max_message_size(READ_BYTES_MAX)
         .max_frame_size(READ_BYTES_MAX)
-        .on_upgrade(move |socket| hold(state, caller, socket, place))
+        .on_upgrade(async move |socket| hold(state, entry, socket, tally).await)
+}
+
+/// Whose socket it is.
+enum Entry {
+    /// The headers said so.
+    In(Admitted),
+    /// The start message has to bring a token.
+    Asked,
+}
+
+fn enter(state: &ServerState, headers: &HeaderMap, peer: SocketAddr) -> Result<Entry, Refused> {
+    let caller = state.settings().auth.caller_so_far(headers, Some(peer));
+    match caller.transpose() {
+        None => Ok(Entry::Asked),
+        Some(caller) => admit(state, Rpc::TALK, caller).map(Entry::In),
+    }
+}
+
+impl Entry {
+    fn with_token(self, state: &ServerState, token: Option<&str>) -> Result<Admitted, Refused> {
+        if let Self::In(admitted) = self {
+            return Ok(admitted);
+        }
+        let caller = match token {
+            Some(token) => state.settings().auth.holder(token.as_bytes()),
+            None => Err(Failure::Unauthenticated(
+                "a token is needed: send `token` in the start message",
+            )),
+        };
+        admit(state, Rpc::TALK, caller)
+    }
 }
 
 /// Runs the conversation, and tells the client how it ended.
-async fn hold(state: Arc<ServerState>, caller: Option<Caller>, socket: WebSocket, place: Place) {
-    let (mut sink, source) = socket.split();
-    let (events, mut receiver) = mpsc::channel(1);
-    let mut session = JoinSet::new();
-    session.spawn(async move {
-        let mut source = source;
-        let ended = serve(&state, caller, &mut source, &events).await;
-        (ended, source)
-    });
-    while let Some(event) = receiver.recv().await {
-        if sink.send(message(event)).await.is_err() {
-            // Gone; the session goes with the set.
+async fn hold(state: Arc<ServerState>, entry: Entry, socket: WebSocket, tally: Tally) {
+    let (mut sink, mut source) = socket.split();
+    let keepalive = {
+        let server = &state.settings().config.server;
+        Keepalive::new(server.keepalive, server.keepalive_timeout)
+    };
+    let too_large = AtomicBool::new(false);
+    let (messages, receiver) = mpsc::channel(1);
+    let conversation = Conversation::begin(
+        Arc::clone(&state),
+        None,
+        ReceiverStream::new(receiver),
+        move |token| entry.with_token(&state, token),
+    );
+    let ended = tokio::select! {
+        ended = tell(&mut sink, conversation, &keepalive) => ended,
+        never = hear(&mut source, messages, &keepalive, &too_large) => match never {},
+    };
+    let refused = match ended {
+        // The tally says that the client went away.
+        Ok(Ending::Gone) => return,
+        Ok(Ending::Closed | Ending::Drained) => {
+            tally.ends_with(Code::Ok);
+            close(&mut sink, close_code::NORMAL).await;
             return;
         }
-    }
-    let (ended, source) = match session.join_next().await {
-        Some(Ok((ended, source))) => (ended, Some(source)),
-        Some(Err(error)) => {
-            tracing::error!(%error, "a stream panicked");
-            let failure = Failure::Panicked(crate::pipeline::cpu::Panicked);
-            (Err(Refused::new(failure, Rights::Use)), None)
-        }
-        None => (Ok(Ending::Gone), None),
+        Err(refused) => refused,
     };
-    let failed = ended.is_err();
-    let code = match ended {
-        Ok(Ending::Gone) => return,
-        Ok(Ending::Closed | Ending::Drained) => close_code::NORMAL,
-        Err(Refused {
-            failure,
-            rights,
-            too_large,
-        }) => {
-            service::log(&failure);
-            let code = failure.code();
-            let error = Told::Error {
-                code: failure.reason(),
-                message: failure.message(rights).into(),
-            };
-            // What cannot be said to a client that is gone need not be.
-            let _ = sink.send(text(&error)).await;
-            match code {
-                _ if too_large => close_code::SIZE,
-                Code::Unavailable => close_code::AWAY,
-                Code::Internal => close_code::ERROR,
-                _ => close_code::POLICY,
-            }
-        }
+    let code = refused.failure.code();
+    tally.ends_with(code);
+    let error = Told::Error {
+        code: refused.failure.reason(),
+        message: refused.failure.message(refused.rights).into(),
     };
+    let told = async {
+        // What cannot be said to a client that is gone need not be.
+        let _ = sink.send(text(&error)).await;
+        let code = match code {
+            _ if too_large.load(Ordering::Relaxed) => close_code::SIZE,
+            Code::Unavailable => close_code::AWAY,
+            Code::Internal => close_code::ERROR,
+            _ => close_code::POLICY,
+        };
+        close(&mut sink, code).await;
+    };
+    // Whoever has heard it closes the connection; what comes until then is read and dropped.
+    let rest = async {
+        told.await;
+        source.for_each(async |_| ()).await;
+        // Behind a message that is far too large nothing can be read, and the client's end cannot be seen.
+        tokio::time::sleep(LINGER).await;
+    };
+    let _ = tokio::time::timeout(LINGER, rest).await;
+}
+
+async fn close(sink: &mut SplitSink<WebSocket, Message>, code: u16) {
     let close = CloseFrame {
         code,
         reason: "".into(),
     };
     let _ = sink.send(Message::Close(Some(close))).await;
-    drop(place);
-    if failed && let Some(source) = source {
-        // Whoever has heard it closes the connection; what comes until then is read and dropped.
-        let rest = async {
-            source.for_each(async |_| ()).await;
-            // Behind a message that is far too large nothing can be read, and the client's end cannot be seen.
-            tokio::time::sleep(LINGER).await;
+}
+
+/// Sends what happens, and asks a silent client whether it is there, until the conversation is over.
+async fn tell(
+    sink: &mut SplitSink<WebSocket, Message>,
+    mut conversation: Conversation,
+    keepalive: &Keepalive,
+) -> Result<Ending, Refused> {
+    loop {
+        let message = tokio::select! {
+            event = conversation.next() => match event {
+                Some(event) => message(event),
+                None => return conversation.ended().await,
+            },
+            beat = keepalive.beat() => match beat {
+                Beat::Ping => Message::Ping(Bytes::new()),
+                Beat::Lost => return Ok(Ending::Gone),
+            },
         };
-        let _ = tokio::time::timeout(LINGER, rest).await;
+        let sent = sink.send(message);
+        let sent = match keepalive.send_limit() {
+            Some(limit) => tokio::time::timeout(limit, sent).await.ok(),
+            None => Some(sent.await),
+        };
+        // Gone, or as good as gone; the conversation goes with this.
+        if !matches!(sent, Some(Ok(()))) {
+            return Ok(Ending::Gone);
+        }
     }
 }
 
-/// Why a stream failed, and in whose words it is told.
-struct Refused {
-    failure: Failure,
-    rights: Rights,
-    /// Whether a message was larger than allowed.
-    too_large: bool,
-}
-
-impl Refused {
-    fn new(failure: Failure, rights: Rights) -> Self {
-        Self {
-            failure,
-            rights,
-            too_large: false,
+/// Takes what comes for as long as the socket is held.
+async fn hear(
+    source: &mut SplitStream<WebSocket>,
+    messages: mpsc::Sender<Result<Said, InputError>>,
+    keepalive: &Keepalive,
+    too_large: &AtomicBool,
+) -> Infallible {
+    while let Some(message) = source.next().await {
+        keepalive.heard();
+        let said = if is_too_large(&message) {
+            too_large.store(true, Ordering::Relaxed);
+            Err(malformed("message", TOO_LARGE))
+        } else {
+            match said(message).transpose() {
+                Some(said) => said,
+                None => continue,
+            }
+        };
+        keepalive.held_up(true);
+        let is_over = messages.send(said).await.is_err();
+        keepalive.held_up(false);
+        if is_over {
+            break;
         }
     }
-
-    fn too_large(rights: Rights) -> Self {
-        let failure = Failure::invalid("message", TOO_LARGE);
-        Self {
-            failure,
-            rights,
-            too_large: true,
-        }
-    }
+    // Whoever closes a socket listens no more.
+    let _ = messages.send(Err(InputError::Gone)).await;
+    std::future::pending().await
 }
 
 const TOO_LARGE: &str = "it is larger than 1 MB: cut the audio into smaller messages";
@@ -276,77 +344,24 @@ fn is_too_large(message: &Result<Message, axum::Error>) -> bool {
     }
 }
 
-async fn serve(
-    state: &ServerState,
-    caller: Option<Caller>,
-    mut source: impl Stream<Item = Result<Message, axum::Error>> + Send + Unpin,
-    events: &mpsc::Sender<Event>,
-) -> Result<Ending, Refused> {
-    let first = tokio::time::timeout(START_TIMEOUT, source.next()).await;
-    let refuse = |failure| Refused::new(failure, Rights::Use);
-    let start = match first {
-        Ok(Some(message)) if is_too_large(&message) => {
-            return Err(Refused::too_large(Rights::Use));
-        }
-        Ok(Some(Ok(Message::Text(text)))) => match serde_json::from_str(&text) {
-            Ok(Text::Start(start)) => start,
-            Ok(_) => return Err(refuse(no_start("another message came first"))),
-            Err(error) => return Err(refuse(no_start(&error.to_string()))),
-        },
-        Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Ok(Ending::Gone),
-        Ok(Some(Ok(_))) => return Err(refuse(no_start("another message came first"))),
-        Err(_) => return Err(refuse(no_start("it did not come within 10 s"))),
-    };
-    let caller = match (caller, &start.token) {
-        (Some(caller), _) => caller,
-        (None, Some(token)) => {
-            let settings = state.settings();
-            settings.auth.holder(token.as_bytes()).map_err(refuse)?
-        }
-        (None, None) => {
-            return Err(refuse(Failure::Unauthenticated(
-                "a token is needed: send `token` in the start message",
-            )));
-        }
-    };
-    let too_large = AtomicBool::new(false);
-    let inputs = source.filter_map(async |message| {
-        if is_too_large(&message) {
-            too_large.store(true, Ordering::Relaxed);
-            return Some(Err(malformed("message", TOO_LARGE)));
-        }
-        input(message).transpose()
-    });
-    converse(state, &start.into(), caller, None, inputs, events)
-        .await
-        .map_err(|failure| Refused {
-            failure,
-            rights: caller.rights,
-            too_large: too_large.load(Ordering::Relaxed),
-        })
-}
-
-fn no_start(problem: &str) -> Failure {
-    Failure::invalid(
-        "start",
-        format!("the first message must be `start`: {problem}"),
-    )
-}
-
-/// What a message asks for; nothing for what only keeps the connection alive.
-fn input(message: Result<Message, axum::Error>) -> Result<Option<Input>, InputError> {
-    match message {
-        Ok(Message::Binary(audio)) => Ok(Some(Input::Audio(audio))),
+/// What a message says; nothing for what only keeps the connection alive.
+fn said(message: Result<Message, axum::Error>) -> Result<Option<Said>, InputError> {
+    let said = match message {
+        Ok(Message::Binary(audio)) => Said::Input(Input::Audio(audio)),
         Ok(Message::Text(text)) => match serde_json::from_str(&text) {
-            Ok(Text::EndOfSpeech) => Ok(Some(Input::EndOfSpeech)),
-            Ok(Text::Interrupt) => Ok(Some(Input::Interrupt)),
-            Ok(Text::Start(_)) => Err(malformed("start", "the stream has started")),
-            Err(error) => Err(malformed("message", error.to_string())),
+            Ok(Text::EndOfSpeech) => Said::Input(Input::EndOfSpeech),
+            Ok(Text::Interrupt) => Said::Input(Input::Interrupt),
+            Ok(Text::Start(mut start)) => {
+                let token = start.token.take();
+                Said::Start(start.into(), token)
+            }
+            Err(error) => return Err(malformed("message", error.to_string())),
         },
-        Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
+        Ok(Message::Ping(_) | Message::Pong(_)) => return Ok(None),
         // A browser that closes its socket listens no more.
-        Ok(Message::Close(_)) | Err(_) => Err(InputError::Gone),
-    }
+        Ok(Message::Close(_)) | Err(_) => return Err(InputError::Gone),
+    };
+    Ok(Some(said))
 }
 
 fn message(event: Event) -> Message {
@@ -451,19 +466,19 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_sorted_into_inputs() {
+    fn messages_are_sorted() {
         assert!(matches!(
-            input(Ok(Message::Binary(Bytes::from_static(&[1])))),
-            Ok(Some(Input::Audio(_)))
+            said(Ok(Message::Binary(Bytes::from_static(&[1])))),
+            Ok(Some(Said::Input(Input::Audio(_))))
         ));
-        assert!(matches!(input(Ok(Message::Ping(Bytes::new()))), Ok(None)));
+        assert!(matches!(said(Ok(Message::Ping(Bytes::new()))), Ok(None)));
         assert!(matches!(
-            input(Ok(Message::Close(None))),
+            said(Ok(Message::Close(None))),
             Err(InputError::Gone)
         ));
         assert!(matches!(
-            input(Ok(Message::Text(r#"{"type":"start"}"#.into()))),
-            Err(InputError::Malformed { field: "start", .. })
+            said(Ok(Message::Text(r#"{"type":"start","token":"t"}"#.into()))),
+            Ok(Some(Said::Start(_, Some(_))))
         ));
     }
 }
