@@ -139,6 +139,36 @@ pub fn model_hint<'a>(id: &str, models: impl Iterator<Item = &'a str> + Clone) -
     }
 }
 
+/// What a connection may take, and how long it lives: keys of `server`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// `max_connections_per_address`: of `max_connections`, how many from one address.
+    pub per_address: usize,
+    /// `max_calls_per_connection`: HTTP/2 streams that a connection may have open.
+    pub calls: usize,
+    /// `first_call_seconds`: how long a new connection may take to bring its first call.
+    pub first_call: Duration,
+    /// `idle_connection_seconds`: after so long without a call a connection is closed.
+    pub idle: Option<Duration>,
+    /// `stream_window_kb`: what a caller may send of one call before it is read.
+    pub stream_window_bytes: usize,
+    /// `connection_window_kb`: the same of all calls of a connection.
+    pub window_bytes: usize,
+}
+
+/// What messages may take, and how long: keys of `server`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Messages {
+    /// `message_memory_mb`: what the messages that are received may take together.
+    pub memory_bytes: usize,
+    /// `message_wait_seconds`: how long a message waits for such memory.
+    pub wait: Duration,
+    /// `message_timeout_seconds`: from a message's first byte to its last.
+    pub timeout: Duration,
+    /// `answer_stall_seconds`: how long a client may leave a piece of its answer untaken.
+    pub answer_stall: Duration,
+}
+
 /// `server`: addresses and limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
@@ -160,6 +190,14 @@ pub struct Server {
     pub tokens_file: Option<PathBuf>,
     /// `request_timeout_seconds`: the longest a unary call may take when it brings no deadline of its own.
     pub request_timeout: Option<Duration>,
+    /// What a connection may take, and how long it lives.
+    pub connections: Connections,
+    /// What messages may take, and how long.
+    pub messages: Messages,
+    /// `max_concurrent_lookups`: calls that only look, in progress at once.
+    pub max_concurrent_lookups: usize,
+    /// `max_watches`: health watches and reflections open at once.
+    pub max_watches: usize,
     /// `drain_notice_seconds`: how long new work is still taken after a stop signal, while health checks fail already.
     pub drain_notice: Duration,
     /// `drain_seconds`: how long work in progress may take to finish after a stop signal.

@@ -9,9 +9,9 @@
 //! start it alike. [`Server::drain`] ends it: what is in progress is finished, nothing new is taken.
 
 mod admission;
+mod connections;
 mod grpc;
 mod http;
-mod listen;
 pub mod observe;
 pub mod reload;
 pub mod state;
@@ -22,16 +22,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tonic::service::Routes;
 use tonic_health::server::health_reporter;
 
 use admission::auth::{Auth, TokensError};
-use admission::gate::GateLayer;
+use admission::gate::Gate;
+use connections::{Acceptor, Protocol};
 use grpc::service::Service;
 use grpc::zero_copy::Bulk;
-use listen::Acceptor;
 use state::{Phase, ServerState, Settings};
 
-use crate::config::{Config, EvictionPolicy, Listen};
+use crate::config::{self, Config, EvictionPolicy, Listen};
 use crate::engine;
 use crate::engine::InferenceError;
 use crate::pipeline::loader::backend_options;
@@ -43,13 +44,6 @@ use crate::wire::multi_tenant_lip_sync_server::MultiTenantLipSyncServer;
 
 /// Time for connections to close after the last call has ended, whatever the drain time says.
 const CLOSING: Duration = Duration::from_secs(1);
-/// The largest HTTP/2 frame that is taken: every frame costs a wake-up, and HTTP/2 allows 16 KiB unless told otherwise.
-/// Larger ones than this gain little more, and a connection holds one.
-const FRAME_BYTES: u32 = 256 << 10;
-/// Bytes that a caller may send before they are read, in one call and in all of a connection.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -97,10 +91,10 @@ impl Server {
     /// If there is no engine, the tokens file is broken, or an address cannot be had.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let auth = Auth::load(config.server.tokens_file.as_deref())?;
-        let connections = config.server.max_connections;
-        let grpc = bind(&config.server.listen, "server.port", connections).await?;
-        let http = match &config.server.http {
-            Some(listen) => Some(bind(listen, "server.http_port", connections).await?),
+        let ports = &config.server;
+        let grpc = bind(&ports.listen, "server.port", ports).await?;
+        let http = match &ports.http {
+            Some(listen) => Some(bind(listen, "server.http_port", ports).await?),
             None => None,
         };
         let options = backend_options(&config.onnx);
@@ -120,7 +114,10 @@ impl Server {
 
         let addresses = (address(&grpc)?, http.as_ref().map(address).transpose()?);
         let mut tasks = vec![serve_grpc(&state, grpc, health_service)?];
-        tasks.extend(http.map(|http| serve_http(&state, http)));
+        tasks.extend(http.map(|http| {
+            let page = http::router(Arc::clone(&state));
+            connections::serve(&state, http, Protocol::Http1, page)
+        }));
         let reports = tokio::spawn(report(Arc::clone(&state)));
         Ok(Self {
             state,
@@ -207,9 +204,10 @@ impl Server {
 async fn bind(
     listen: &Listen,
     key: &'static str,
-    connections: usize,
+    limits: &config::Server,
 ) -> Result<Acceptor, StartError> {
-    Acceptor::bind(listen, connections)
+    let (all, each) = (limits.max_connections, limits.connections.per_address);
+    Acceptor::bind(listen, all, each)
         .await
         .map_err(|source| StartError::Bind {
             listen: listen.clone(),
@@ -239,19 +237,10 @@ where
             .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let router = tonic::transport::Server::builder()
-        .http2_keepalive_interval(server.keepalive)
-        .http2_keepalive_timeout(Some(server.keepalive_timeout))
-        .max_frame_size(FRAME_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .layer(GateLayer(Arc::clone(state)))
-        .add_service(Bulk::new(
-            MultiTenantLipSyncServer::new(service.clone())
-                .max_decoding_message_size(bytes)
-                .max_encoding_message_size(bytes),
-            bytes,
-        ))
+    let batches = MultiTenantLipSyncServer::new(service.clone())
+        .max_decoding_message_size(bytes)
+        .max_encoding_message_size(bytes);
+    let routes = Routes::new(Bulk::new(batches, bytes))
         .add_service(
             LipSyncServer::new(service)
                 .max_decoding_message_size(bytes)
@@ -260,34 +249,8 @@ where
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    let stopped = state.reached(Phase::Stopped);
-    Ok(tokio::spawn(async move {
-        let served = router.serve_with_incoming_shutdown(acceptor.into_stream(), stopped);
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the gRPC server failed");
-        }
-    }))
-}
-
-fn serve_http(state: &Arc<ServerState>, acceptor: Acceptor) -> JoinHandle<()> {
-    let app = http::router(Arc::clone(state)).into_make_service_with_connect_info::<Peer>();
-    let stopped = state.reached(Phase::Stopped);
-    tokio::spawn(async move {
-        let served = axum::serve(acceptor, app).with_graceful_shutdown(stopped);
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the HTTP server failed");
-        }
-    })
-}
-
-/// Who is at the other end of an HTTP connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
-impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Acceptor>> for Peer {
-    fn connect_info(stream: axum::serve::IncomingStream<'_, Acceptor>) -> Self {
-        Self(*stream.remote_addr())
-    }
+    let gate = Gate::new(Arc::clone(state), routes.prepare());
+    Ok(connections::serve(state, acceptor, Protocol::Http2, gate))
 }
 
 /// The periodic report in the log, as often as the configuration in force says.

@@ -13,6 +13,7 @@ use crate::pipeline::{Loader, ModelFacts};
 use crate::registry::Registry;
 use crate::server::admission::auth::{Auth, Caller};
 use crate::server::admission::in_flight::{Occupancy, Place};
+use crate::server::admission::messages::MessageMemory;
 use crate::server::grpc::status::Failure;
 use crate::server::observe::gauges::Gauges;
 use crate::server::observe::metrics::Metrics;
@@ -56,6 +57,9 @@ pub struct ServerState {
     phase: watch::Sender<Phase>,
     calls: Occupancy,
     streams: Occupancy,
+    lookups: Occupancy,
+    watches: Occupancy,
+    messages: MessageMemory,
     started: SystemTime,
     /// Held while the configuration is read again: once at a time.
     pub(super) reloading: Mutex<()>,
@@ -77,7 +81,10 @@ impl ServerState {
             [calls.clone(), streams.clone()],
             &engine,
         );
+        let server = &settings.config.server;
+        let messages = MessageMemory::new(server.messages.memory_bytes, server.messages.wait);
         Self {
+            messages,
             settings: watch::Sender::new(Arc::new(settings)),
             metrics: Metrics::new(gauges),
             registry,
@@ -87,6 +94,8 @@ impl ServerState {
             phase: watch::Sender::new(Phase::Starting),
             calls,
             streams,
+            lookups: Occupancy::new(),
+            watches: Occupancy::new(),
             started: SystemTime::now(),
             reloading: Mutex::new(()),
         }
@@ -188,6 +197,27 @@ impl ServerState {
     pub fn enter_stream(&self) -> Result<Place, Failure> {
         let limit = self.settings().config.server.max_streams;
         self.enter(&self.streams, "streams", limit, "max_streams")
+    }
+
+    /// A place for a call that looks only, kept until its answer has left. Also a server that drains answers.
+    pub(super) fn enter_lookup(&self) -> Result<Place, Failure> {
+        let limit = self.settings().config.server.max_concurrent_lookups;
+        let (what, key) = ("lookups", "max_concurrent_lookups");
+        let place = self.lookups.enter(limit);
+        place.ok_or(Failure::Overloaded { what, limit, key })
+    }
+
+    /// A place for a call that watches, kept until it ends.
+    pub(super) fn enter_watch(&self) -> Result<Place, Failure> {
+        let limit = self.settings().config.server.max_watches;
+        let (what, key) = ("watches", "max_watches");
+        let place = self.watches.enter(limit);
+        place.ok_or(Failure::Overloaded { what, limit, key })
+    }
+
+    /// The memory that messages take.
+    pub(super) fn messages(&self) -> &MessageMemory {
+        &self.messages
     }
 
     fn enter(

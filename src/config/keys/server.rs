@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{MIB, count, resolve, unless_zero};
 use crate::config::reader::Section;
-use crate::config::{Listen, Server};
+use crate::config::{Connections, Listen, Messages, Server};
 
 /// Keys that the original server has in `server` and that are about the networks.
 #[derive(Clone, Copy, Debug)]
@@ -16,16 +16,14 @@ pub(super) struct OriginalKeys {
 /// Reads the section.
 pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys) {
     let (listen, http) = addresses(&mut s);
+    let (max_message_bytes, messages) = messages(&mut s);
     let server = Server {
         listen,
         http,
-        max_message_bytes: (s.integer(
-            "max_message_size_mb",
-            200,
-            1..=2047,
-            "largest gRPC message, received or sent; a batch of 25 ready-made visual tensors takes 59 MB",
-        ) * MIB) as usize,
-        max_connections: s.integer("max_connections", 1024, 1..=65_536, "connections open at once on each port; more wait to be accepted") as usize,
+        max_message_bytes,
+        messages,
+        connections: connections(&mut s),
+        max_connections: s.integer("max_connections", 1024, 1..=65_536, "connections open at once on each port; more are closed") as usize,
         max_concurrent_requests: s.integer(
             "max_concurrent_requests",
             64,
@@ -55,8 +53,20 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys
             "request_timeout_seconds",
             120.0,
             0.0..=86_400.0,
-            "longest time for a unary call that brings no deadline of its own; 0: no limit",
+            "longest time for a unary call, its answer included, whatever deadline it brings; 0: as long as the client likes",
         )),
+        max_concurrent_lookups: s.integer(
+            "max_concurrent_lookups",
+            256,
+            1..=65_536,
+            "calls in progress at once that only look (lists, figures, health); more are refused with RESOURCE_EXHAUSTED",
+        ) as usize,
+        max_watches: s.integer(
+            "max_watches",
+            64,
+            1..=65_536,
+            "health watches and reflections open at once; more are refused with RESOURCE_EXHAUSTED",
+        ) as usize,
         drain_notice: s.seconds(
             "drain_notice_seconds",
             0.0,
@@ -86,6 +96,104 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys
     let original = original_keys(&mut s);
     s.finish();
     (server, original)
+}
+
+/// How large a message may be, and what all may take.
+fn messages(s: &mut Section<'_, '_>) -> (usize, Messages) {
+    let largest_mb = s.integer(
+        "max_message_size_mb",
+        200,
+        1..=2047,
+        "largest gRPC message, received or sent; a batch of 25 ready-made visual tensors takes 59 MB",
+    );
+    let memory_mb = s.integer(
+        "message_memory_mb",
+        1024,
+        1..=1_048_576,
+        "memory that the messages being received and answered may take together, beyond 64 KiB each",
+    );
+    if memory_mb < largest_mb {
+        s.conflict(
+            "message_memory_mb",
+            &memory_mb,
+            "the largest message does not fit (`server.max_message_size_mb`)",
+            "raise it, or lower max_message_size_mb",
+        );
+    }
+    let messages = Messages {
+        memory_bytes: (memory_mb * MIB) as usize,
+        wait: s.seconds(
+            "message_wait_seconds",
+            5.0,
+            0.0..=600.0,
+            "how long a message waits for memory that others take; then RESOURCE_EXHAUSTED",
+        ),
+        timeout: s.seconds(
+            "message_timeout_seconds",
+            60.0,
+            1.0..=86_400.0,
+            "longest time from a message's first byte to its last",
+        ),
+        answer_stall: s.seconds(
+            "answer_stall_seconds",
+            30.0,
+            1.0..=3600.0,
+            "how long a client may leave a piece of its answer untaken before its call is ended",
+        ),
+    };
+    ((largest_mb * MIB) as usize, messages)
+}
+
+/// What a connection may take.
+fn connections(s: &mut Section<'_, '_>) -> Connections {
+    let stream_window_kb = s.integer(
+        "stream_window_kb",
+        1024,
+        64..=1_048_576,
+        "what a caller may send of one call before the server has read it",
+    );
+    let connection_window_kb = s.integer(
+        "connection_window_kb",
+        2048,
+        64..=1_048_576,
+        "the same of all calls of a connection: connections times this is what unread bytes can take",
+    );
+    if connection_window_kb < stream_window_kb {
+        s.conflict(
+            "connection_window_kb",
+            &connection_window_kb,
+            "it is smaller than `server.stream_window_kb`",
+            "raise it, or lower stream_window_kb",
+        );
+    }
+    Connections {
+        per_address: s.integer(
+            "max_connections_per_address",
+            256,
+            1..=65_536,
+            "connections open at once from one address (of IPv6: one /64) on each port; this machine's own are not counted",
+        ) as usize,
+        calls: s.integer(
+            "max_calls_per_connection",
+            256,
+            1..=65_536,
+            "calls and streams that one connection may have open at once; more wait at the client",
+        ) as usize,
+        first_call: s.seconds(
+            "first_call_seconds",
+            10.0,
+            0.1..=3600.0,
+            "how long a new connection may take to bring its first call, and a request over HTTP/1 to bring its headers",
+        ),
+        idle: unless_zero(s.seconds(
+            "idle_connection_seconds",
+            600.0,
+            0.0..=86_400.0,
+            "a connection without a call for this long is closed; 0: never",
+        )),
+        stream_window_bytes: (stream_window_kb << 10) as usize,
+        window_bytes: (connection_window_kb << 10) as usize,
+    }
 }
 
 /// Where gRPC and HTTP listen.

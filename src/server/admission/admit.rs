@@ -12,7 +12,7 @@ use crate::server::state::ServerState;
 pub(in crate::server) struct Admitted {
     /// Who it is.
     pub(in crate::server) caller: Caller,
-    /// What it occupies until it has ended; calls that only look occupy nothing.
+    /// What it occupies until it has ended; `None` where the gate keeps it.
     pub(in crate::server) place: Option<Place>,
 }
 
@@ -46,7 +46,10 @@ pub(in crate::server) fn admit(
         .and_then(|caller| {
             let rights = caller.rights;
             match place(state, rpc, &caller) {
-                Ok(place) => Ok(Admitted { caller, place }),
+                Ok(place) => Ok(Admitted {
+                    caller,
+                    place: Some(place),
+                }),
                 Err(failure) => Err(Refused::new(failure, rights)),
             }
         });
@@ -56,13 +59,14 @@ pub(in crate::server) fn admit(
     admitted
 }
 
-fn place(state: &ServerState, rpc: Rpc, caller: &Caller) -> Result<Option<Place>, Failure> {
+fn place(state: &ServerState, rpc: Rpc, caller: &Caller) -> Result<Place, Failure> {
     if rpc.operates && !caller.rights.may_operate() {
         return Err(Failure::Forbidden);
     }
-    Ok(match rpc.kind {
-        Kind::Look => None,
-        Kind::Work => Some(state.enter_call()?),
-        Kind::Stream => Some(state.enter_stream()?),
-    })
+    match rpc.kind {
+        Kind::Look => state.enter_lookup(),
+        Kind::Work => state.enter_call(),
+        Kind::Stream => state.enter_stream(),
+        Kind::Watch => state.enter_watch(),
+    }
 }

@@ -11,24 +11,32 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use tonic::Code;
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
-use tower::{Layer, Service};
+use tower::Service;
 
 use crate::server::admission::admit::{Refused, admit};
 use crate::server::admission::auth::Caller;
 use crate::server::admission::in_flight::Place;
+use crate::server::admission::messages::{Held, MessageLimits, Received};
 use crate::server::admission::rpc::{Kind, Rpc};
-use crate::server::admission::tally::Tally;
+use crate::server::admission::tally::{Guards, Tally};
+use crate::server::connections::{CallEnd, Peer};
 use crate::server::grpc::status::Failure;
 use crate::server::state::{Phase, ServerState};
 use crate::wire;
 
-/// tonic runs the client's deadline too, and answers `CANCELLED` where `DEADLINE_EXCEEDED` is the word: ours comes first.
-const AHEAD: Duration = Duration::from_millis(2);
+/// Bytes of a message that asks or tells, and carries no tensors and no audio.
+const SMALL_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a Talk message: a minute of 48 kHz audio as floats.
+const TALK_MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// What a call whose deadline has passed has for being told so.
+const GRACE: Duration = Duration::from_secs(1);
+/// Characters of an unknown path that are told back.
+const PATH_CHARS_MAX: usize = 200;
 
 /// What the gate found out about a call; in the request's extensions.
 #[derive(Clone, Debug)]
@@ -56,33 +64,26 @@ pub(in crate::server) enum ErrorStyle {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct ToldInBand(pub(in crate::server) Code);
 
-/// Puts a [`Gate`] before services.
-#[derive(Clone, Debug)]
-pub(in crate::server) struct GateLayer(pub(in crate::server) Arc<ServerState>);
-
-impl<S> Layer<S> for GateLayer {
-    type Service = Gate<S>;
-
-    fn layer(&self, inner: S) -> Gate<S> {
-        Gate {
-            inner,
-            state: Arc::clone(&self.0),
-        }
-    }
-}
-
-/// The gate before the two services; health checks and reflection pass freely.
+/// The gate before all services.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Gate<S> {
     inner: S,
     state: Arc<ServerState>,
 }
 
-impl<S> Service<Request<Body>> for Gate<S>
+impl<S> Gate<S> {
+    pub(in crate::server) fn new(state: Arc<ServerState>, inner: S) -> Self {
+        Self { inner, state }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Gate<S>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -92,32 +93,65 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(rpc) = Rpc::at(request.uri().path()) else {
-            return Box::pin(self.inner.call(request));
-        };
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let rpc = Rpc::at(request.uri().path());
         let tally = Tally::new(rpc, self.state.metrics().clone());
+        let stall = self.state.settings().config.server.messages.answer_stall;
         let (call, place) = match enter(&self.state, rpc, &request) {
             Ok(entered) => entered,
             Err(refused) => {
                 let response = refused.failure.status(refused.rights).into_http();
-                return Box::pin(async move { Ok(tally.follow(response, None)) });
+                return Box::pin(
+                    async move { Ok(tally.follow(response, Guards::default(), stall)) },
+                );
             }
         };
         let (deadline, rights) = (call.deadline, call.caller.rights);
+        let held = Held::default();
+        let limits = message_limits(&self.state, rpc);
+        let mut request =
+            request.map(|body| Body::new(Received::new(body, limits, Arc::clone(&held))));
         request.extensions_mut().insert(call);
+        let guards = Guards {
+            place,
+            held: Some(held),
+        };
         let stopped = self.state.reached(Phase::Stopped);
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let failure = tokio::select! {
+            let answered = tokio::select! {
                 biased;
-                response = answer => return Ok(tally.follow(response?, place)),
-                () = passed(deadline) => Failure::DeadlineExceeded,
-                () = stopped => Failure::Stopped,
+                response = answer => Ok(response?),
+                () = passed(deadline) => Err(Failure::DeadlineExceeded),
+                () = stopped => Err(Failure::Stopped),
             };
-            let response = failure.status(rights).into_http();
-            Ok(tally.follow(response, place))
+            let response = answered.unwrap_or_else(|failure| failure.status(rights).into_http());
+            if let Some(deadline) = deadline
+                && rpc.kind != Kind::Stream
+            {
+                // The answer has to be taken by then, too.
+                CallEnd::current().set_deadline(deadline.max(Instant::now() + GRACE));
+            }
+            Ok(tally.follow(response, guards, stall))
         })
+    }
+}
+
+/// What the messages of a call must keep to.
+fn message_limits(state: &ServerState, rpc: Rpc) -> MessageLimits {
+    let settings = state.settings();
+    let server = &settings.config.server;
+    let largest = server.max_message_bytes;
+    let (bytes_max, limit) = match rpc.kind {
+        _ if rpc.is_batch() => (largest, "server.max_message_size_mb"),
+        Kind::Stream => (largest.min(TALK_MESSAGE_BYTES_MAX), "a Talk message"),
+        Kind::Look | Kind::Work | Kind::Watch => (SMALL_MESSAGE_BYTES_MAX, "such a call"),
+    };
+    MessageLimits {
+        bytes_max,
+        limit,
+        time: server.messages.timeout,
+        memory: state.messages().clone(),
     }
 }
 
@@ -129,16 +163,25 @@ fn enter<B>(
 ) -> Result<(Call, Option<Place>), Refused> {
     let arrival = Instant::now();
     let headers = request.headers();
-    let peer = request
-        .extensions()
-        .get::<TcpConnectInfo>()
-        .and_then(TcpConnectInfo::remote_addr);
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let settings = state.settings();
-    let admitted = admit(state, rpc, settings.auth.caller(headers, peer))?;
-    let timeout = client_timeout(headers).map(|timeout| timeout.saturating_sub(AHEAD));
+    let caller = if rpc.is_unknown() {
+        let path = request.uri().path().chars().take(PATH_CHARS_MAX);
+        Err(Failure::UnknownMethod(path.collect()))
+    } else if rpc.is_open {
+        Ok(Caller::nobody())
+    } else {
+        settings.auth.caller(headers, peer)
+    };
+    let admitted = admit(state, rpc, caller)?;
+    let asked = client_timeout(headers);
     let timeout = match rpc.kind {
-        Kind::Stream => timeout,
-        Kind::Look | Kind::Work => timeout.or(settings.config.server.request_timeout),
+        Kind::Stream | Kind::Watch => asked,
+        // Whatever the client asks for: never longer than the server allows.
+        Kind::Look | Kind::Work => {
+            let most = settings.config.server.request_timeout;
+            [asked, most].into_iter().flatten().min()
+        }
     };
     let call = Call {
         caller: admitted.caller,

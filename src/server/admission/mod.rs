@@ -4,5 +4,6 @@ pub(super) mod admit;
 pub(super) mod auth;
 pub(super) mod gate;
 pub(super) mod in_flight;
+pub(super) mod messages;
 pub(super) mod rpc;
 pub(super) mod tally;

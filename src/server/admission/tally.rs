@@ -1,8 +1,9 @@
 //! Counts calls when they have ended, and keeps their places until then.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -12,8 +13,18 @@ use tonic::{Code, Status};
 
 use crate::server::admission::gate::ToldInBand;
 use crate::server::admission::in_flight::Place;
+use crate::server::admission::messages::Held;
 use crate::server::admission::rpc::Rpc;
+use crate::server::connections::CallEnd;
 use crate::server::observe::metrics::Metrics;
+
+/// What a call holds until its answer has been taken.
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "held, not read")]
+pub(super) struct Guards {
+    pub(super) place: Option<Place>,
+    pub(super) held: Option<Held>,
+}
 
 /// Counts a call when it has ended, however it ended.
 #[derive(Debug)]
@@ -41,11 +52,13 @@ impl Tally {
         self.code = code;
     }
 
-    /// Keeps count, and the place, until the response's last byte is on its way.
+    /// Keeps count, and what the call holds, until the response's last byte is on its way. A client that does not ask
+    /// for the next piece within `stall` has its call ended.
     pub(super) fn follow(
         mut self,
         response: Response<Body>,
-        place: Option<Place>,
+        guards: Guards,
+        stall: Duration,
     ) -> Response<Body> {
         let known = response.extensions().get().map(|ToldInBand(code)| *code);
         // An error without a body has its status in the headers.
@@ -59,7 +72,9 @@ impl Tally {
             let followed = Followed {
                 body,
                 in_band,
-                guard: Some((self, place)),
+                guard: Some((self, guards)),
+                end: CallEnd::current(),
+                stall,
             };
             if ended {
                 Body::empty()
@@ -87,7 +102,9 @@ impl Drop for Tally {
 struct Followed {
     body: Body,
     in_band: bool,
-    guard: Option<(Tally, Option<Place>)>,
+    guard: Option<(Tally, Guards)>,
+    end: Arc<CallEnd>,
+    stall: Duration,
 }
 
 impl http_body::Body for Followed {
@@ -98,7 +115,11 @@ impl http_body::Body for Followed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.end.asked();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.as_ref().is_some_and(Result::is_ok) {
+            self.end.handed_over(self.stall);
+        }
         let status = match &frame {
             Some(Ok(frame)) => frame.trailers_ref().and_then(Status::from_header_map),
             Some(Err(status)) => Some(status.clone()),

@@ -81,6 +81,16 @@ pub enum Failure {
         /// The key that says so.
         key: &'static str,
     },
+    /// Nothing is served under this name.
+    #[error(
+        "there is no method {0}; `grpcurl -plaintext HOST:PORT list` names the services that there are"
+    )]
+    UnknownMethod(String),
+    /// Other messages take all the memory there is for them.
+    #[error(
+        "the server has no memory for this message now; retry, or raise server.message_memory_mb"
+    )]
+    NoMessageMemory,
     /// The answer is larger than a message may be.
     #[error(
         "the frames take {bytes} bytes and server.max_message_size_mb allows {}: ask for fewer at once, or for JPEG",
@@ -239,6 +249,11 @@ impl Failure {
             Self::Forbidden => Verdict::transient(Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::Overloaded { .. } => {
                 Verdict::transient(Code::ResourceExhausted, "OVERLOADED").retry_after(RETRY_SOON)
+            }
+            Self::UnknownMethod(_) => Verdict::transient(Code::Unimplemented, "UNKNOWN_METHOD"),
+            Self::NoMessageMemory => {
+                Verdict::transient(Code::ResourceExhausted, "NO_MESSAGE_MEMORY")
+                    .retry_after(RETRY_SOON)
             }
             Self::AnswerTooLarge { .. } => Verdict::new(Code::OutOfRange, "ANSWER_TOO_LARGE"),
             Self::Draining => Verdict::transient(Code::Unavailable, "SHUTTING_DOWN"),

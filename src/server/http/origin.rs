@@ -6,7 +6,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::server::Peer;
+use crate::server::connections::Peer;
 use crate::server::state::ServerState;
 
 /// A site that made its own name point at this machine must not read along: where nobody is asked for a token, a

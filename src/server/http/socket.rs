@@ -27,10 +27,10 @@ use tonic::Code;
 use super::keepalive::{Beat, Keepalive};
 
 use crate::encoder::FormatName;
-use crate::server::Peer;
 use crate::server::admission::admit::{Admitted, Refused, admit};
 use crate::server::admission::rpc::Rpc;
 use crate::server::admission::tally::Tally;
+use crate::server::connections::Peer;
 use crate::server::grpc::status::Failure;
 use crate::server::grpc::talk::driver::{Conversation, Message as Said, malformed};
 use crate::server::state::ServerState;

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::registry::ModelSnapshot;
-use crate::server::Peer;
+use crate::server::connections::Peer;
 use crate::server::state::{Phase, ServerState};
 
 /// The server in a few figures.
