@@ -33,13 +33,14 @@ pub use source::Source;
 use crate::audio::Padding;
 use crate::avatar::Sequence;
 use crate::compositor::Geometry;
-use crate::engine::{BackendChoice, ExecutionProvider};
+use crate::engine::{BackendChoice, ExecutionProvider, Tune};
 
 // The words of the file for what the rest of the crate defines.
 words! { Padding { Edge = "edge", Zeros = "zeros", } }
 words! { Sequence { PingPong = "ping_pong", Wrap = "wrap", Clamp = "clamp", } }
 words! { Geometry { Inset = "inset", Stretch = "stretch", } }
 words! { BackendChoice { Auto = "auto", OnnxRuntime = "onnxruntime", Embedded = "embedded", } }
+words! { Tune { Auto = "auto", Off = "off", Exhaustive = "exhaustive", } }
 words! { ExecutionProvider { Cuda = "cuda", TensorRt = "tensorrt", OpenVino = "openvino", Cpu = "cpu", } }
 
 /// A whole, valid configuration.
@@ -332,6 +333,12 @@ pub struct Onnx {
     pub queue_frames: usize,
     /// `hang_timeout_seconds`: a run of the network longer than this fails, and its session is replaced.
     pub hang_timeout: Duration,
+    /// `plan`: how the networks' graphs are rewritten; `Auto` goes by what was measured.
+    pub plan: PlanChoice,
+    /// `tune`: whether plans are measured.
+    pub tune: Tune,
+    /// `cache_mb`: bytes of the processor's cache that one session may count on; `None` asks the system.
+    pub cache_bytes: Option<u64>,
     /// `visual_cache_mb`: bytes per avatar for the part of the network that depends on the background alone; 0 is off.
     pub visual_cache_bytes: u64,
 }
@@ -343,6 +350,20 @@ choice! {
         None = "none",
         /// Run on the CPU, and say so.
         Cpu = "cpu",
+    }
+}
+
+choice! {
+    /// How the graph of a network is rewritten.
+    PlanChoice {
+        /// As was measured to be the fastest; until then, as the file has it.
+        Auto = "auto",
+        /// As the file has it.
+        Plain = "plain",
+        /// Convolutions before a Resize.
+        Split = "split",
+        /// That, and wide blocks in groups of channels that fit the cache.
+        Grouped = "grouped",
     }
 }
 

@@ -81,6 +81,8 @@ pub struct BackendOptions {
     pub execution_providers: Option<Vec<ExecutionProvider>>,
     /// `Some(true)` requires CUDA, `Some(false)` keeps away from it, `None` leaves it to the list.
     pub cuda: Option<bool>,
+    /// Which GPU, as nvidia-smi numbers them.
+    pub cuda_device: u32,
     /// Whether a provider that does not work is passed over (`onnx.fallback: cpu`) instead of refused.
     pub fallback_to_cpu: bool,
 }

@@ -74,7 +74,7 @@ impl Backend for Embedded {
         };
         let network: Arc<dyn GeneratorNetwork> = Arc::new(network);
         let whole = |network| {
-            plan::open(network, options.plan, |bytes, check| {
+            plan::open(network, options.plan, true, |bytes, check| {
                 let mut network = opener.open(bytes)?;
                 network.plan = options.plan;
                 check(&mut network.session())?;

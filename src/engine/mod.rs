@@ -38,6 +38,7 @@ pub(crate) mod network;
 mod network_file;
 mod onnxruntime;
 mod plan;
+mod provider_failure;
 mod tensor;
 mod visual_cache;
 
@@ -46,7 +47,7 @@ pub use backend::{
 };
 pub use cancel::Cancel;
 pub use error::InferenceError;
-pub use plan::Plan;
+pub use plan::{Plan, PlanOptions, Tune, Tuned};
 pub use visual_cache::{VisualCacheLimit, VisualCacheStats};
 
 /// An engine that runs ONNX networks.

@@ -16,7 +16,7 @@ use crate::engine::network::{Fingerprint, Port, Role};
 use crate::engine::tensor::{DataView, Sink, View};
 use crate::engine::{
     AudioEncoder, Backend, Batch, Cancel, Generator, GeneratorNetwork, InferenceError, Plan,
-    SessionOptions, library, network_file, plan, visual_cache,
+    SessionOptions, library, network_file, plan, provider_failure, visual_cache,
 };
 use crate::frame::network_io::{FEATURE_LEN, MEL_WINDOW_LEN, ROI_SIDE};
 
@@ -40,6 +40,7 @@ struct Loaded {
 pub(super) struct OnnxRuntime {
     environment: Environment,
     info: BackendInfo,
+    cuda_device: u32,
 }
 
 impl OnnxRuntime {
@@ -65,7 +66,7 @@ impl OnnxRuntime {
             note,
         };
         for (provider, required) in options.requested_providers() {
-            match probe(&environment, provider) {
+            match probe(&environment, provider, options.cuda_device) {
                 Ok(()) => info.providers.push(provider),
                 Err(reason) if required => {
                     return Err(InferenceError::Provider { provider, reason });
@@ -73,7 +74,11 @@ impl OnnxRuntime {
                 Err(reason) => info.skipped.push(SkippedProvider { provider, reason }),
             }
         }
-        Ok(Self { environment, info })
+        Ok(Self {
+            environment,
+            info,
+            cuda_device: options.cuda_device,
+        })
     }
 
     fn open_network(
@@ -88,6 +93,7 @@ impl OnnxRuntime {
                 path: path.to_path_buf(),
                 environment: self.environment.clone(),
                 providers: self.info.providers.clone(),
+                cuda_device: self.cuda_device,
                 options: options.clone(),
             },
             fingerprint,
@@ -123,10 +129,13 @@ impl Backend for OnnxRuntime {
         options: &SessionOptions,
     ) -> Result<Arc<dyn GeneratorNetwork>, InferenceError> {
         let network = self.open_network(path, options, &network::GENERATOR)?;
-        let (opener, max_batch) = (network.opener.clone(), network.max_batch);
+        // A batch wins nothing on a CPU.
+        let one_frame = self.info.providers == [ExecutionProvider::Cpu];
+        let max_batch = if one_frame { 1 } else { network.max_batch };
+        let opener = network.opener.clone();
         let network: Arc<dyn GeneratorNetwork> = Arc::new(network);
         let whole = |network| {
-            plan::open(network, options.plan, |bytes, check| {
+            plan::open(network, options.plan, one_frame, |bytes, check| {
                 let session = opener.open(|builder| builder.commit_from_memory(&bytes))?;
                 let mut session = Running::new(session, path.to_path_buf(), max_batch)?;
                 check(&mut session)?;
@@ -134,7 +143,10 @@ impl Backend for OnnxRuntime {
                     opener: opener.clone(),
                     fingerprint: Fingerprint::of(path)?,
                     role: &network::GENERATOR,
-                    form: Form::Rewritten(options.plan),
+                    form: Form::Rewritten {
+                        plan: options.plan,
+                        one_frame,
+                    },
                     max_batch,
                     first: Mutex::new(Some(session.session)),
                 }))
@@ -143,7 +155,7 @@ impl Backend for OnnxRuntime {
         let Some(limit) = options.visual_cache else {
             return Ok(whole(network));
         };
-        if self.info.providers != [ExecutionProvider::Cpu] {
+        if !one_frame {
             tracing::warn!("visual_cache_mb has no effect: it serves networks on the CPU");
             return Ok(whole(network));
         }
@@ -167,6 +179,7 @@ struct Opener {
     path: PathBuf,
     environment: Environment,
     providers: Vec<ExecutionProvider>,
+    cuda_device: u32,
     options: SessionOptions,
 }
 
@@ -175,7 +188,8 @@ impl Opener {
         &self,
         commit: impl FnOnce(&mut SessionBuilder) -> ort::Result<Session>,
     ) -> Result<Session, InferenceError> {
-        builder(&self.environment, &self.providers, &self.options)
+        let (providers, device) = (&self.providers, self.cuda_device);
+        builder(&self.environment, providers, device, &self.options)
             .and_then(|mut builder| commit(&mut builder).map_err(|e| message(&e)))
             .map_err(|reason| InferenceError::Load {
                 path: self.path.clone(),
@@ -214,7 +228,7 @@ enum Form {
     /// The file as [`network_file::adapted`] gives it.
     Adapted,
     /// The file as [`plan::rewritten`] gives it.
-    Rewritten(Plan),
+    Rewritten { plan: Plan, one_frame: bool },
 }
 
 impl Network {
@@ -236,7 +250,7 @@ impl Network {
         let model = match self.form {
             Form::File => None,
             Form::Adapted => network_file::adapted(path, self.role)?,
-            Form::Rewritten(plan) => plan::rewritten(path, plan)
+            Form::Rewritten { plan, one_frame } => plan::rewritten(path, plan, one_frame)
                 .map_err(|_| InferenceError::Changed { path: path.clone() })?,
         };
         self.open_session_of(model.as_deref())
@@ -270,7 +284,7 @@ impl GeneratorNetwork for Network {
 
     fn plan(&self) -> Plan {
         match self.form {
-            Form::Rewritten(plan) => plan,
+            Form::Rewritten { plan, .. } => plan,
             Form::File | Form::Adapted => Plan::PLAIN,
         }
     }
@@ -484,7 +498,22 @@ fn load(path: &Path) -> Result<Loaded, InferenceError> {
 }
 
 /// Runs a tiny network on the provider alone, so that "works" is a fact and not a compile flag.
-fn probe(environment: &Environment, provider: ExecutionProvider) -> Result<(), String> {
+fn probe(
+    environment: &Environment,
+    provider: ExecutionProvider,
+    cuda_device: u32,
+) -> Result<(), String> {
+    try_out(environment, provider, cuda_device).map_err(|text| {
+        tracing::debug!(%provider, %text, "the provider does not work");
+        provider_failure::reason(&text)
+    })
+}
+
+fn try_out(
+    environment: &Environment,
+    provider: ExecutionProvider,
+    cuda_device: u32,
+) -> Result<(), String> {
     let compiled_in = match provider {
         ExecutionProvider::Cuda => ep::CUDA::is_available(),
         ExecutionProvider::TensorRt => ep::TensorRT::is_available(),
@@ -494,7 +523,12 @@ fn probe(environment: &Environment, provider: ExecutionProvider) -> Result<(), S
     if !compiled_in.map_err(|e| message(&e))? {
         return Err("this ONNX Runtime was built without it".to_owned());
     }
-    let mut builder = builder(environment, &[provider], &SessionOptions::default())?;
+    let mut builder = builder(
+        environment,
+        &[provider],
+        cuda_device,
+        &SessionOptions::default(),
+    )?;
     if provider != ExecutionProvider::Cpu {
         builder = builder
             .with_disable_cpu_fallback()
@@ -519,11 +553,12 @@ fn probe(environment: &Environment, provider: ExecutionProvider) -> Result<(), S
 fn builder(
     environment: &Environment,
     providers: &[ExecutionProvider],
+    cuda_device: u32,
     options: &SessionOptions,
 ) -> Result<SessionBuilder, String> {
     let accelerators: Vec<_> = providers
         .iter()
-        .filter_map(|&provider| dispatch(provider, options))
+        .filter_map(|&provider| dispatch(provider, cuda_device, options))
         .chain([ep::CPU::default()
             .with_arena_allocator(options.arena)
             .build()])
@@ -547,15 +582,12 @@ fn builder(
 /// The provider's settings; nothing for the CPU, which every session ends with.
 fn dispatch(
     provider: ExecutionProvider,
+    cuda_device: u32,
     options: &SessionOptions,
 ) -> Option<ep::ExecutionProviderDispatch> {
     match provider {
-        ExecutionProvider::Cuda => Some(
-            ep::CUDA::default()
-                .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
-                .build(),
-        ),
-        ExecutionProvider::TensorRt => Some(ep::TensorRT::default().build()),
+        ExecutionProvider::Cuda => Some(cuda(cuda_device).build()),
+        ExecutionProvider::TensorRt => Some(tensorrt(cuda_device).build()),
         ExecutionProvider::OpenVino => Some(
             ep::OpenVINO::default()
                 .with_device_type("CPU")
@@ -564,6 +596,16 @@ fn dispatch(
         ),
         ExecutionProvider::Cpu => None,
     }
+}
+
+fn cuda(device: u32) -> ep::CUDA {
+    ep::CUDA::default()
+        .with_device_id(device as i32)
+        .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
+}
+
+fn tensorrt(device: u32) -> ep::TensorRT {
+    ep::TensorRT::default().with_device_id(device as i32)
 }
 
 /// The ports as the check wants them.
@@ -599,4 +641,19 @@ fn message<R>(error: &ort::Error<R>) -> String {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What ONNX Runtime is told.
+    #[test]
+    fn the_gpu_that_is_configured_is_the_one_that_is_used() {
+        for told in [format!("{:?}", cuda(3)), format!("{:?}", tensorrt(3))] {
+            let after = told.split("device_id").nth(1);
+            let value = after.and_then(|rest| rest.split('"').find(|part| part.contains('3')));
+            assert_eq!(value, Some("3"), "{told}");
+        }
+    }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{LoadedModel, cpu, memory};
 use crate::avatar::{Avatar, KeepOptions};
-use crate::config::{self, Config, Profile};
-use crate::engine::{Backend, BackendOptions, SessionOptions};
+use crate::config::{self, Config, PlanChoice, Profile};
+use crate::engine::{Backend, BackendOptions, Plan, PlanOptions, SessionOptions, VisualCacheLimit};
 use crate::pipeline::model_facts::ModelFacts;
 use crate::registry::{Load, LoadError, Loaded, ModelSpec};
 use crate::workers::WorkerOptions;
@@ -19,6 +19,8 @@ pub struct LoadOptions {
     pub workers: WorkerOptions,
     /// What of each model's pictures is kept.
     pub keep: KeepOptions,
+    /// By which plan each network runs.
+    pub plans: PlanOptions,
     /// Bytes per model for what its network computes from the backgrounds alone; 0: nothing is kept.
     pub visual_cache_bytes: u64,
 }
@@ -54,8 +56,38 @@ impl LoadOptions {
                 ..WorkerOptions::default()
             },
             keep: KeepOptions::new(&config.capacity),
+            plans: plan_options(onnx),
             visual_cache_bytes: onnx.visual_cache_bytes,
         }
+    }
+}
+
+impl LoadOptions {
+    /// How the generator's sessions of an avatar of so many backgrounds use the machine, by the file's own graph.
+    #[must_use]
+    pub fn session(&self, backgrounds: usize) -> SessionOptions {
+        let limit = VisualCacheLimit {
+            bytes: self.visual_cache_bytes,
+            backgrounds,
+        };
+        SessionOptions {
+            visual_cache: (self.visual_cache_bytes > 0).then_some(limit),
+            ..self.workers.session.clone()
+        }
+    }
+}
+
+/// What `config.yaml` says about plans.
+fn plan_options(onnx: &config::Onnx) -> PlanOptions {
+    PlanOptions {
+        pinned: match onnx.plan {
+            PlanChoice::Auto => None,
+            PlanChoice::Plain => Some(Plan::PLAIN),
+            PlanChoice::Split => Some(Plan::SPLIT),
+            PlanChoice::Grouped => Some(Plan::grouped(onnx.cache_bytes)),
+        },
+        tune: onnx.tune,
+        cache_bytes: onnx.cache_bytes,
     }
 }
 
@@ -84,6 +116,7 @@ pub fn backend_options(onnx: &config::Onnx) -> BackendOptions {
         library_path: onnx.library_path.clone(),
         execution_providers: Some(onnx.execution_providers.clone()),
         cuda: onnx.cuda_enabled.then_some(true),
+        cuda_device: onnx.cuda_device,
         fallback_to_cpu: onnx.fallback == config::Fallback::Cpu,
     }
 }

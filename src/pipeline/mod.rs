@@ -20,6 +20,7 @@ pub mod model_facts;
 pub mod render;
 pub mod speech;
 pub mod timings;
+pub mod tuner;
 
 pub use loader::{LoadOptions, Loader};
 pub use model::{LoadedModel, OpenError};
@@ -27,3 +28,4 @@ pub use model_facts::ModelFacts;
 pub use render::{FrameOrder, RenderError, RenderedFrame, render_batch, render_frame};
 pub use speech::{SpeechError, SpeechWindows};
 pub use timings::FrameTimings;
+pub use tuner::Tuner;

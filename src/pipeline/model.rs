@@ -7,7 +7,7 @@ use crate::avatar::{Avatar, AvatarError};
 use crate::config;
 use crate::defaults::BATCH_FRAMES_MAX;
 use crate::encoder::Encoder;
-use crate::engine::{AudioEncoder, Backend, InferenceError, VisualCacheLimit};
+use crate::engine::{AudioEncoder, Backend, InferenceError};
 use crate::frame::network_io::{FEATURE_LEN, MEL_WINDOW_LEN};
 use crate::frame::pool::Pool;
 use crate::workers::Workers;
@@ -68,11 +68,11 @@ impl LoadedModel {
             None => None,
         };
         let mut workers = options.workers.clone();
-        workers.session.visual_cache =
-            (options.visual_cache_bytes > 0).then_some(VisualCacheLimit {
-                bytes: options.visual_cache_bytes,
-                backgrounds: avatar.frames(),
-            });
+        workers.session = options.session(avatar.frames());
+        workers.session.plan =
+            options
+                .plans
+                .plan(backend.info(), &model.model_path, &workers.session);
         let generator = Workers::spawn(backend, &model.model_path, workers)?;
         let in_flight = options.workers.sessions * generator.max_batch() + super::cpu::cores();
         Ok(Self {

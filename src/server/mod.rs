@@ -15,6 +15,7 @@ mod http;
 pub mod observe;
 pub mod reload;
 pub mod state;
+mod tuning;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +37,7 @@ use crate::config::{self, Config, EvictionPolicy, Listen};
 use crate::engine;
 use crate::engine::InferenceError;
 use crate::pipeline::loader::backend_options;
-use crate::pipeline::{LoadOptions, Loader, memory};
+use crate::pipeline::{LoadOptions, Loader, Tuner, memory};
 use crate::registry::{ConfigureError, Limits, Policy, PreloadReport, Registry, log_report};
 use crate::wire;
 use crate::wire::lip_sync_server::LipSyncServer;
@@ -82,6 +83,8 @@ pub struct Server {
     http: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
     reports: JoinHandle<()>,
+    /// Measures the plans of loaded models.
+    tuning: JoinHandle<()>,
 }
 
 impl Server {
@@ -102,7 +105,9 @@ impl Server {
         let backend = backend.await.map_err(|_| StartError::Crashed)??;
         let engine = backend.info().clone();
         memory::suit(&engine);
-        let loader = Loader::new(Arc::clone(&backend), LoadOptions::new(&config, &*backend));
+        let options = LoadOptions::new(&config, &*backend);
+        let tuner = Tuner::new(Arc::clone(&backend), options.clone());
+        let loader = Loader::new(Arc::clone(&backend), options);
         let catalog = loader.catalog().clone();
         let registry = Registry::start(loader, Loader::specs(&config), limits(&config))?;
         let (health, health_service) = health_reporter();
@@ -119,12 +124,14 @@ impl Server {
             connections::serve(&state, http, Protocol::Http1, page)
         }));
         let reports = tokio::spawn(report(Arc::clone(&state)));
+        let tuning = tokio::spawn(tuning::run(Arc::clone(&state), tuner));
         Ok(Self {
             state,
             grpc: addresses.0,
             http: addresses.1,
             tasks,
             reports,
+            tuning,
         })
     }
 
@@ -186,6 +193,7 @@ impl Server {
             );
         }
         self.reports.abort();
+        self.tuning.abort();
         self.state.advance(Phase::Stopped).await;
         // Idle connections close at once; a health watch would keep its own open for ever.
         let _ = tokio::time::timeout(CLOSING, self.state.idle()).await;

@@ -14,5 +14,6 @@ mod hostile;
 mod interop;
 mod limits;
 mod memory;
+mod plans;
 mod reloads;
 mod stress;

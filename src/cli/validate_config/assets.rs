@@ -77,6 +77,7 @@ fn engine(
         },
         execution_providers: Some(vec![ExecutionProvider::Cpu]),
         cuda: Some(false),
+        cuda_device: config.onnx.cuda_device,
         fallback_to_cpu: true,
     })
 }

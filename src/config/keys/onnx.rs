@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::super::reader::Section;
-use super::super::{BackendChoice, Choice, ExecutionProvider, Fallback, Onnx, Profile};
+use super::super::{
+    BackendChoice, Choice, ExecutionProvider, Fallback, Onnx, PlanChoice, Profile, Tune,
+};
 use super::server::OriginalKeys;
 use super::{MIB, count, resolve};
 
@@ -82,6 +84,24 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path, original: OriginalKeys) 
             1.0..=3600.0,
             "a run of the network longer than this fails, and its session is replaced",
         ),
+        plan: s.choice(
+            "plan",
+            PlanChoice::Auto,
+            "how a network's graph is rewritten, exactly but for rounding; auto: as measured by `tune`; plain, split or grouped: always so",
+        ),
+        tune: s.choice(
+            "tune",
+            Tune::Auto,
+            "measure which plan is the fastest, in the background after a load, once per machine, engine and network; auto: networks of 8 MB and more; exhaustive: all, and more plans; off: never",
+        ),
+        cache_bytes: s
+            .optional_integer(
+                "cache_mb",
+                "a core's share of the largest",
+                1..=1024,
+                "the processor's cache that one session may count on: what groups of channels are sized by",
+            )
+            .map(|mb| mb * MIB),
         visual_cache_bytes: s.integer(
             "visual_cache_mb",
             0,

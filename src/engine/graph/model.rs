@@ -211,6 +211,25 @@ impl<'a> Model<'a> {
         self.value_infos.retain(|value| made(&value.name));
     }
 
+    /// Says that the first dimension of every input and output is 1.
+    pub(in crate::engine) fn fix_batch(&mut self) -> Result<(), GraphError> {
+        for port in self.inputs.iter_mut().chain(&mut self.outputs) {
+            let mut value = ValueInfoProto::decode(&*port.message)?;
+            let tensor = value.r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
+            let shape = tensor.and_then(|tensor| tensor.shape.as_mut());
+            if let Some(batch) = shape.and_then(|shape| shape.dim.first_mut()) {
+                *batch = DimensionProto {
+                    dim_value: Some(1),
+                    dim_param: None,
+                };
+            }
+            port.message = Cow::Owned(value.encode_to_vec());
+        }
+        // What is said of the tensors inside names the batch as it was.
+        self.value_infos.clear();
+        Ok(())
+    }
+
     /// Adds a node of our own, before all others or after them.
     pub(in crate::engine) fn add(&mut self, node: &NodeProto, place: Place) {
         let node = Node::of(node);

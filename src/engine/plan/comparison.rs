@@ -3,7 +3,7 @@
 use crate::engine::{Batch, Cancel, Generator, InferenceError};
 use crate::frame::network_io::{AUDIO_LEN, PREDICTION_LEN, VISUAL_LEN};
 
-/// Most that any value of the output may move by a rewrite: a fortieth of a level of a pixel. The sums are the same, the
+/// Most that any value of the output may move by a rewrite: a fortieth of a step of a pixel. The sums are the same, the
 /// order of their terms is another.
 pub(in crate::engine) const DEVIATION_MAX: f32 = 1e-4;
 
@@ -55,6 +55,18 @@ impl Probe {
                 0.0,
                 |worst, by| if by > worst || by.is_nan() { by } else { worst },
             ))
+    }
+
+    /// Runs the frame as one of a background that may be kept.
+    pub(in crate::engine) fn run_background(
+        &self,
+        session: &mut dyn Generator,
+    ) -> Result<(), InferenceError> {
+        let batch = Batch {
+            backgrounds: &[Some(0)],
+            ..self.batch()
+        };
+        session.run(&batch, &mut vec![0.0; PREDICTION_LEN], &Cancel::new())
     }
 
     /// What a session makes of the frame.

@@ -1,12 +1,16 @@
 //! How a network's graph is rewritten before an engine gets it.
 //!
 //! A [`Plan`] says which of the rewrites of [`graph::rewrite`](crate::engine::graph) are applied. Whatever it says, the
-//! rewritten network is compared with the file's own on a frame of noise when it is opened ([`comparison`]).
+//! rewritten network is compared with the file's own on a frame of noise when it is opened ([`comparison`]). Which plan is
+//! the fastest depends on the machine: [`tuning`] measures, [`store`] keeps the result for the next load.
 
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::graph::GraphError;
+use crate::engine::graph::model::Model;
 use crate::engine::graph::rewrite::rewrite;
 use crate::engine::network::GENERATOR;
 use crate::engine::{Generator, GeneratorNetwork, InferenceError, network_file};
@@ -14,10 +18,14 @@ use comparison::{DEVIATION_MAX, Probe};
 
 pub(in crate::engine) mod comparison;
 mod cpu_cache;
+mod store;
+mod tuning;
+
+pub use tuning::{PlanOptions, Tune, Tuned};
 
 /// Which of the exact rewrites are applied. The same plan gives the same bytes; two plans differ in the last bits of the
 /// floats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
     /// Convolutions of one pixel run before a Resize instead of after it.
     pub split_up: bool,
@@ -82,15 +90,27 @@ pub(in crate::engine) enum NotPlanned {
 }
 
 /// The network of `path` rewritten by `plan`; `None` if the plan has nothing to do in it.
+///
+/// With `one_frame` its batch is fixed: ONNX Runtime fuses additions into convolutions only where it knows that both
+/// sides have one shape, and a batch of any size behind a Resize it does not know.
 pub(in crate::engine) fn rewritten(
     path: &std::path::Path,
     plan: Plan,
+    one_frame: bool,
 ) -> Result<Option<Vec<u8>>, NotPlanned> {
     if plan.is_plain() {
         return Ok(None);
     }
     let bytes = network_file::complete(path, &GENERATOR)?;
-    Ok(rewrite(&bytes, plan)?)
+    let Some(rewritten) = rewrite(&bytes, plan)? else {
+        return Ok(None);
+    };
+    if !one_frame {
+        return Ok(Some(rewritten));
+    }
+    let mut model = Model::read(&rewritten)?;
+    model.fix_batch()?;
+    Ok(Some(model.write_whole()))
 }
 
 /// Whether a session gives what the network gives by the file's own graph.
@@ -100,11 +120,12 @@ pub(in crate::engine) type Check<'a> = dyn Fn(&mut dyn Generator) -> Result<(), 
 pub(in crate::engine) fn open(
     plain: Arc<dyn GeneratorNetwork>,
     plan: Plan,
+    one_frame: bool,
     open: impl FnOnce(Vec<u8>, &Check<'_>) -> Result<Arc<dyn GeneratorNetwork>, NotPlanned>,
 ) -> Arc<dyn GeneratorNetwork> {
     let path = plain.path().display();
     let planned = || -> Result<Option<Arc<dyn GeneratorNetwork>>, NotPlanned> {
-        let Some(bytes) = rewritten(plain.path(), plan)? else {
+        let Some(bytes) = rewritten(plain.path(), plan, one_frame)? else {
             return Ok(None);
         };
         let probe = Probe::new();

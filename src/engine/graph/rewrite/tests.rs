@@ -146,6 +146,19 @@ fn a_plan_gives_the_same_bytes_every_time() {
 }
 
 #[test]
+fn a_network_of_one_frame_says_so() {
+    let bytes = std::fs::read(demo()).unwrap();
+    let mut model = Model::read(&bytes).unwrap();
+    model.fix_batch().unwrap();
+    let bytes = model.write_whole();
+    let model = Model::read(&bytes).unwrap();
+    for port in model.inputs.iter().chain(&model.outputs) {
+        let (_, shape) = port.kind().unwrap();
+        assert_eq!(shape.unwrap()[0], Some(1), "{}", port.name);
+    }
+}
+
+#[test]
 fn a_quantised_network_is_left_as_it_is() {
     let bytes = std::fs::read(network("unet_int8.onnx")).unwrap();
     assert_eq!(rewrite(&bytes, GROUPED).unwrap(), None);
