@@ -359,6 +359,7 @@ fn call() {
     let mut ready = runtime.block_on(channel(&url));
     let (mut bare, mut buffer) = (Bare::new(), vec![0; 64 << 20]);
     let options = LoadOptions {
+        plans: lipsync::engine::PlanOptions::default(),
         workers: WorkerOptions {
             sessions: std::thread::available_parallelism().map_or(1, usize::from),
             ..WorkerOptions::default()

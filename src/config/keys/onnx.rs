@@ -84,24 +84,9 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path, original: OriginalKeys) 
             1.0..=3600.0,
             "a run of the network longer than this fails, and its session is replaced",
         ),
-        plan: s.choice(
-            "plan",
-            PlanChoice::Auto,
-            "how a network's graph is rewritten, exactly but for rounding; auto: as measured by `tune`; plain, split or grouped: always so",
-        ),
-        tune: s.choice(
-            "tune",
-            Tune::Auto,
-            "measure which plan is the fastest, in the background after a load, once per machine, engine and network; auto: networks of 8 MB and more; exhaustive: all, and more plans; off: never",
-        ),
-        cache_bytes: s
-            .optional_integer(
-                "cache_mb",
-                "a core's share of the largest",
-                1..=1024,
-                "the processor's cache that one session may count on: what groups of channels are sized by",
-            )
-            .map(|mb| mb * MIB),
+        plan: plan(&mut s),
+        tune: tune(&mut s),
+        cache_bytes: cache_bytes(&mut s),
         visual_cache_bytes: s.integer(
             "visual_cache_mb",
             0,
@@ -119,6 +104,32 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path, original: OriginalKeys) 
         queue_frames,
         ..onnx
     }
+}
+
+fn plan(s: &mut Section<'_, '_>) -> PlanChoice {
+    s.choice(
+        "plan",
+        PlanChoice::Auto,
+        "how a network's graph is rewritten, exactly but for rounding; auto: as measured by `tune`; plain, split or grouped: always so",
+    )
+}
+
+fn tune(s: &mut Section<'_, '_>) -> Tune {
+    s.choice(
+        "tune",
+        Tune::Auto,
+        "measure which plan is the fastest, in the background after a load, once per machine, engine and network; auto: networks of 8 MB and more; exhaustive: all, and more plans; off: never",
+    )
+}
+
+fn cache_bytes(s: &mut Section<'_, '_>) -> Option<u64> {
+    let mb = s.optional_integer(
+        "cache_mb",
+        "a core's share of the largest",
+        1..=1024,
+        "the processor's cache that one session may count on: what groups of channels are sized by",
+    );
+    mb.map(|mb| mb * MIB)
 }
 
 /// One setting cannot have two values.
