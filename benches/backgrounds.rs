@@ -90,6 +90,7 @@ fn overlap() {
     let backend = select(&BackendOptions::default()).unwrap();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = LoadOptions {
+        plans: lipsync::engine::PlanOptions::default(),
         workers: WorkerOptions {
             sessions: cores,
             ..WorkerOptions::default()
