@@ -170,6 +170,7 @@ fn model(folder: &Path) -> LoadedModel {
         note: None,
     });
     let options = LoadOptions {
+        plans: lipsync::engine::PlanOptions::default(),
         workers: WorkerOptions {
             sessions: 2,
             ..WorkerOptions::default()
