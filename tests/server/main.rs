@@ -9,6 +9,7 @@
 mod common;
 
 mod answers;
+mod attacks;
 mod ends;
 mod hostile;
 mod interop;

@@ -67,9 +67,11 @@ fn message(message: Result<TalkRequest, Status>) -> Result<Message, InputError> 
 /// A broken message is the client's mistake; everything else means that it is gone.
 fn input_error(status: &Status) -> InputError {
     match status.code() {
-        Code::Internal | Code::OutOfRange | Code::ResourceExhausted | Code::Unimplemented => {
-            malformed("message", status.message())
-        }
+        Code::Internal
+        | Code::OutOfRange
+        | Code::ResourceExhausted
+        | Code::DeadlineExceeded
+        | Code::Unimplemented => malformed("message", status.message()),
         _ => InputError::Gone,
     }
 }
