@@ -51,7 +51,12 @@ pub mod demo;
 
 pub mod import;
 
+mod files;
+#[cfg(test)]
+#[path = "../tests/common/mutations.rs"]
+mod mutations;
 mod panics;
+mod shortage;
 
 #[cfg(test)]
 #[path = "../tests/common/skip.rs"]

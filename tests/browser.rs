@@ -97,7 +97,9 @@ impl Demo {
     async fn start(tokens: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_avatar(folder.path(), Who::ALL[0], 25, || ()).unwrap();
-        let mut settings = "  port: 127.0.0.1:0\n  http_port: 127.0.0.1:0\n".to_owned();
+        let mut settings =
+            "  port: 127.0.0.1:0\n  http_port: 127.0.0.1:0\n  metrics_port: 127.0.0.1:0\n"
+                .to_owned();
         if let Some(tokens) = tokens {
             std::fs::write(folder.path().join("tokens"), tokens).unwrap();
             settings.push_str("  tokens_file: tokens\n");
@@ -123,7 +125,7 @@ fn only_first(text: &str, settings: &str) -> String {
     for line in all.lines() {
         match line.trim_start() {
             port if port.starts_with("port:") => config.push_str(settings),
-            port if port.starts_with("http_port:") => {}
+            port if port.starts_with("http_port:") || port.starts_with("metrics_port:") => {}
             _ => writeln!(config, "{line}").unwrap(),
         }
     }

@@ -150,7 +150,8 @@ fn the_command_writes_the_avatars_and_serves_them() {
     );
     let text = demo::config_text(&models)
         .replace("\":50053\"", "127.0.0.1:0")
-        .replace("127.0.0.1:8080", "127.0.0.1:0");
+        .replace("127.0.0.1:8080", "127.0.0.1:0")
+        .replace("127.0.0.1:9090", "127.0.0.1:0");
     std::fs::write(&config, text).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_lipsync"))
         .args(["demo", "--frames", "1", "--folder"])

@@ -115,7 +115,7 @@ class Server:
         self._server, self._capacity, self._models = server, capacity, models
         self._backend, self._size, self._rect = backend, size, rect
         self._process: subprocess.Popen[str] | None = None
-        self.port = self.http = 0
+        self.port = self.http = self.metrics = 0
         for name, colour in (("ann", (200, 60, 60)), ("bob", (60, 200, 60))):
             self._draw(name, colour)
         self.start()
@@ -133,7 +133,8 @@ class Server:
         def indented(lines: str) -> str:
             return "".join(f"  {line}\n" for line in lines.splitlines())
 
-        text = f"server:\n  port: 127.0.0.1:{self.port}\n  http_port: 127.0.0.1:{self.http}\n" + indented(self._server)
+        text = f"server:\n  port: 127.0.0.1:{self.port}\n  http_port: 127.0.0.1:{self.http}\n"
+        text += f"  metrics_port: 127.0.0.1:{self.metrics}\n" + indented(self._server)
         text += (
             "capacity:\n  max_models: 2\n" + indented(self._capacity) + f"onnx:\n  backend: {self._backend}\nmodels:\n"
         )
@@ -164,7 +165,9 @@ class Server:
         if not document:
             raise RuntimeError(f"no start:\n{self.log()}")
         ready = json.loads(document)
-        self.port, self.http = (int(ready[key].rsplit(":", 1)[1]) for key in ("grpc", "http"))
+        self.port, self.http, self.metrics = (
+            int(ready[key].rsplit(":", 1)[1]) for key in ("grpc", "http", "metrics")
+        )
 
     @property
     def url(self) -> str:
@@ -175,7 +178,7 @@ class Server:
 
     def metric(self, name: str) -> float:
         """A value of the metrics page, by its whole name."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics") as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics") as page:
             for line in page.read().decode().splitlines():
                 if line.startswith(name + " "):
                     return float(line.split()[1])

@@ -25,8 +25,8 @@ use crate::stream;
 /// cut to the answer that said so, and hold one such question.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VanishArgs {
-    /// The server's HTTP address, where /metrics is
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    /// The address of the server's metrics
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
     http: String,
     /// Runs for each way to vanish
     #[arg(long, default_value_t = 20)]

@@ -8,6 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder as _, ImageReader};
 
 use super::jpeg;
+use crate::files;
 use crate::frame::{Frame, Size};
 
 /// The files of one background folder in frame order, all of one size.
@@ -196,7 +197,7 @@ impl Backgrounds {
     /// If `index` is not one of [`Backgrounds::len`].
     #[must_use]
     pub fn png_bytes(&self, index: usize) -> Option<u64> {
-        let mut file = std::fs::File::open(&self.files[index]).ok()?;
+        let mut file = files::open(&self.files[index]).ok()?;
         let mut start = [0; 4];
         file.read_exact(&mut start).ok()?;
         let bytes = file.metadata().ok()?.len();
@@ -222,8 +223,7 @@ impl Backgrounds {
     /// # Panics
     /// If `index` is not one of [`Backgrounds::len`].
     pub fn read(&self, index: usize) -> Result<Vec<u8>, BackgroundError> {
-        std::fs::read(&self.files[index])
-            .map_err(|error| self.undecodable(index, error.to_string()))
+        files::read(&self.files[index]).map_err(|error| self.undecodable(index, error.to_string()))
     }
 
     /// Reads and decodes background `index`.
@@ -353,7 +353,8 @@ fn open(
     frame: usize,
 ) -> Result<ImageReader<std::io::BufReader<std::fs::File>>, BackgroundError> {
     // By content, not by name: training sets hold JPEGs named .png.
-    ImageReader::open(path)
+    files::open(path)
+        .map(|file| ImageReader::new(std::io::BufReader::new(file)))
         .and_then(ImageReader::with_guessed_format)
         .map_err(|error| BackgroundError::Decode {
             path: path.to_owned(),

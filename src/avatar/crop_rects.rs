@@ -150,7 +150,7 @@ fn read(path: &Path) -> Result<Vec<Value>, CropRectsError> {
         let rects = files.iter().map(|file| Ok(landmarks::rect(file)?.into()));
         return rects.collect();
     }
-    let text = std::fs::read(path).map_err(|source| CropRectsError::Read {
+    let text = crate::files::read(path).map_err(|source| CropRectsError::Read {
         path: path.to_owned(),
         source,
     })?;
@@ -299,6 +299,35 @@ mod tests {
         assert_eq!(flat, keyed);
         assert_eq!(flat.get(1), Rect::new(5, 6, 7, 8));
         assert_eq!((flat.len(), flat.get(2)), (2, None));
+    }
+
+    #[test]
+    fn a_changed_file_is_answered() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/crop_rects");
+        let file = |name: &str| std::fs::read(golden.join(name)).unwrap();
+        let corpus = [
+            b"[[1,2,3,4],[5,6,7,8]]".to_vec(),
+            br#"{"1":{"rect":[5,6,7,8]},"0":{"rect":[1.0,2,3e0,4],"more":true}}"#.to_vec(),
+            file("crop_rects_flat.json"),
+            file("crop_rectangles.json"),
+        ];
+        let path = Path::new("rects.json");
+        let size = Size {
+            width: 1280,
+            height: 720,
+        };
+        crate::mutations::each(&corpus, |text| {
+            if let Ok(mut rects) = CropRects::parse(text, path) {
+                rects.apply(RectPolicy::Clip, size);
+                // What passes lies inside the picture.
+                if rects.check(size, rects.len(), path).is_ok() {
+                    for index in 0..rects.len() {
+                        let rect = rects.get(index).unwrap();
+                        assert!(rect.x2() <= size.width && rect.y2() <= size.height);
+                    }
+                }
+            }
+        });
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub fn rect(path: &Path) -> Result<[i32; 4], LandmarksError> {
         source,
     };
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = crate::files::open(path).map_err(failed)?;
     file.take(BYTES_MAX)
         .read_to_string(&mut text)
         .map_err(failed)?;
@@ -176,6 +176,19 @@ mod tests {
     /// Landmarks of ten frames of a real avatar, and the rects that were made of them.
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/landmarks")
+    }
+
+    #[test]
+    fn a_changed_file_is_answered() {
+        let corpus =
+            [0, 50, 522].map(|frame| std::fs::read(golden().join(format!("{frame}.lms"))).unwrap());
+        crate::mutations::each(&corpus, |text| {
+            if let Ok([x1, y1, x2, y2]) =
+                rect_of(&String::from_utf8_lossy(text), Path::new("0.lms"))
+            {
+                assert!(x1 < x2 && y1 < y2, "{x1},{y1},{x2},{y2}");
+            }
+        });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::output::{self, OrHint as _, Output};
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::pipeline::memory;
 use crate::registry::PreloadReport;
 use crate::server::{Server, StartError};
@@ -34,6 +34,7 @@ struct Ready<'a> {
     preloaded: Vec<&'a str>,
     grpc: SocketAddr,
     http: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
 }
 
 /// Serves until a signal ends it; 0 after an orderly end, 1 after a second signal.
@@ -59,12 +60,22 @@ pub(crate) fn run_config(
         .context("cannot start the async runtime")?;
     // From before the models are loaded until the last call has ended.
     let alive = runtime.spawn(service_manager::stay_alive());
-    let result = runtime.block_on(serve(config, args, output, next));
+    let told = runtime.spawn(tell(log.watch()));
+    let result = runtime.block_on(serve(config, args, output, next, &log.watch()));
     alive.abort();
+    told.abort();
     // A load that is under way when a second signal ends the server is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     drop(log);
     result
+}
+
+/// Says again and again what is missing in the log.
+async fn tell(log: telemetry::Watch) {
+    loop {
+        tokio::time::sleep(telemetry::Watch::PERIOD).await;
+        log.tell();
+    }
 }
 
 async fn serve(
@@ -72,6 +83,7 @@ async fn serve(
     args: &Args,
     output: &Output,
     next: &str,
+    log: &telemetry::Watch,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let server = start(config).await?;
@@ -93,16 +105,17 @@ async fn serve(
         output.status(next);
     }
     service_manager::tell(State::Ready);
-    until_stopped(&server, &mut signals).await;
+    until_stopped(&server, &mut signals, log).await;
     end(server, &mut signals).await
 }
 
 /// Reloads when asked to, until it is asked to stop.
-async fn until_stopped(server: &Server, signals: &mut Signals) {
+async fn until_stopped(server: &Server, signals: &mut Signals, log: &telemetry::Watch) {
     loop {
         match signals.next().await {
             Request::Reload => {
                 service_manager::tell(State::Reloading);
+                log.reopen();
                 // Its outcome is in the log.
                 drop(server.state().reload().await);
                 service_manager::tell(State::Ready);
@@ -115,11 +128,29 @@ async fn until_stopped(server: &Server, signals: &mut Signals) {
 async fn start(config: Config) -> anyhow::Result<Server> {
     let started = Server::start(config).await;
     match &started {
-        Err(StartError::Bind { key, .. }) => {
-            let hint = format!("is another server running? choose another port with {key}");
+        Err(StartError::Bind { key, source, .. }) => {
+            let hint = bind_hint(key, source);
             started.context("cannot start the server").or_hint(hint)
         }
         _ => started.context("cannot start the server"),
+    }
+}
+
+/// What to do about an address that cannot be had.
+fn bind_hint(key: &str, error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!("is another server running? choose another port with {key}")
+        }
+        ErrorKind::PermissionDenied => format!(
+            "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose another port with {key}"
+        ),
+        ErrorKind::AddrNotAvailable => {
+            format!("no interface of this machine has that address: choose another host with {key}")
+        }
+        ErrorKind::NotFound => format!("the host name has no address: choose another with {key}"),
+        _ => format!("choose another address with {key}"),
     }
 }
 
@@ -156,9 +187,25 @@ fn announce(server: &Server, preloads: &[PreloadReport], output: &Output) -> any
                 preloaded,
                 grpc: server.grpc_address(),
                 http: server.http_address(),
+                metrics: server.metrics_address(),
             },
             String::new,
         );
+    }
+    if config.logging.format == LogFormat::Json {
+        // A log of objects has nothing else in it.
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            engine = %engine,
+            note = engine.note,
+            models = models.join(", "),
+            preloaded = preloaded.join(", "),
+            grpc = %server.grpc_address(),
+            http = server.http_address().map(tracing::field::display),
+            metrics = server.metrics_address().map(tracing::field::display),
+            "ready"
+        );
+        return Ok(());
     }
     output.status(format_args!("lipsync {}", env!("CARGO_PKG_VERSION")));
     output.status(format_args!("  engine    {engine}"));
@@ -180,6 +227,9 @@ fn announce(server: &Server, preloads: &[PreloadReport], output: &Output) -> any
     output.status(format_args!("  gRPC      {}", server.grpc_address()));
     if let Some(http) = server.http_address() {
         output.status(format_args!("  HTTP      http://{http}/"));
+    }
+    if let Some(metrics) = server.metrics_address() {
+        output.status(format_args!("  metrics   http://{metrics}/metrics"));
     }
     output.status("ready");
     Ok(())

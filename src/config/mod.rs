@@ -175,8 +175,10 @@ pub struct Messages {
 pub struct Server {
     /// `port`: where gRPC listens.
     pub listen: Listen,
-    /// `http_port`: where the page, the probes and the metrics are served; `None` if switched off.
+    /// `http_port`: where the page and the probes are served; `None` if switched off.
     pub http: Option<Listen>,
+    /// `metrics_port`: where the probes and the metrics are served; `None` if switched off.
+    pub metrics: Option<Listen>,
     /// `max_message_size_mb`: the largest gRPC message, received or sent, in bytes.
     pub max_message_bytes: usize,
     /// `max_connections`: connections open at once on each port; more wait to be accepted.
@@ -425,6 +427,8 @@ pub struct Logging {
     pub stats_report: Option<Duration>,
     /// `log_file`: a file that gets every line as well.
     pub log_file: Option<PathBuf>,
+    /// `max_repeated_lines`: warnings and errors of one kind logged within ten seconds; 0: any number.
+    pub max_repeated_lines: u64,
 }
 
 choice! {

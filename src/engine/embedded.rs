@@ -330,7 +330,7 @@ impl AudioEncoder for Running {
 fn load(path: &Path, role: &Role) -> Result<Model, InferenceError> {
     let bytes = match network_file::adapted(path, role)? {
         Some(bytes) => bytes,
-        None => std::fs::read(path).map_err(|source| InferenceError::Read {
+        None => crate::files::read(path).map_err(|source| InferenceError::Read {
             path: path.to_path_buf(),
             source: Arc::new(source),
         })?,

@@ -42,7 +42,7 @@ fn broken(path: &Path, error: &GraphError) -> InferenceError {
 /// The file's bytes, if it can be a network.
 fn read(path: &Path) -> Result<Vec<u8>, InferenceError> {
     Fingerprint::of(path)?;
-    let bytes = std::fs::read(path).map_err(|source| InferenceError::Read {
+    let bytes = crate::files::read(path).map_err(|source| InferenceError::Read {
         path: path.to_path_buf(),
         source: Arc::new(source),
     })?;

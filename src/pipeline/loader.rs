@@ -10,6 +10,7 @@ use crate::config::{self, Config, PlanChoice, Profile};
 use crate::engine::{Backend, BackendOptions, Plan, PlanOptions, SessionOptions, VisualCacheLimit};
 use crate::pipeline::model_facts::ModelFacts;
 use crate::registry::{Load, LoadError, Loaded, ModelSpec};
+use crate::shortage::Shortage;
 use crate::workers::WorkerOptions;
 
 /// How every model is loaded.
@@ -212,6 +213,17 @@ fn refused(
     model: &config::Model,
     cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> LoadError {
+    let cause = cause.into();
+    if let Some(shortage) = Shortage::behind(&*cause) {
+        return LoadError::new(
+            format!(
+                "model {} cannot be loaded now: the server is out of {}; its files may be in order",
+                model.id,
+                shortage.what()
+            ),
+            cause,
+        );
+    }
     LoadError::new(
         format!(
             "model {} cannot be loaded: its files are missing or broken, see the server's log",
@@ -222,9 +234,14 @@ fn refused(
 }
 
 fn file_bytes(path: &Path) -> Result<u64, String> {
-    std::fs::metadata(path)
-        .map(|data| data.len())
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+    let unreadable =
+        |problem: &dyn std::fmt::Display| format!("cannot read {}: {problem}", path.display());
+    let data = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
+    // A pipe or a device would be read for ever.
+    if !data.is_file() {
+        return Err(unreadable(&"it is not a file"));
+    }
+    Ok(data.len())
 }
 
 /// Bytes of memory this process holds; 0 where the system does not say.

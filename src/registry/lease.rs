@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -43,7 +43,7 @@ impl<M> Lease<M> {
 
     /// Adds to the model's figures: frames really inferred, and their time in the network without queueing.
     pub fn record(&self, frames: u64, inference_time: Duration) {
-        self.usage.record(frames, inference_time, SystemTime::now());
+        self.usage.record(frames, inference_time, Instant::now());
     }
 
     /// How long the model took to load if this lease caused or waited for that; `None` if it was ready.

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::shortage::Shortage;
+
 /// Loads models. The registry knows nothing of networks, images or config files beyond this trait.
 ///
 /// `validate`, `load` and `dropped` run on blocking threads and may take seconds; a panic in the first two counts as a
@@ -81,6 +83,12 @@ impl LoadError {
             public: public.into(),
             source: Arc::from(source.into()),
         }
+    }
+
+    /// What the process was out of, if that is why.
+    #[must_use]
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        Shortage::behind(&*self.source)
     }
 
     /// The message any client may see.

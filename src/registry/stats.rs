@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::registry::loader::LoadError;
 
@@ -34,25 +34,39 @@ impl ModelStats {
 }
 
 /// The counters leases write while the owner reads: plain atomics, so neither ever waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Usage {
     frames: AtomicU64,
     inference_ns: AtomicU64,
-    /// Microseconds since the epoch; 0 = never.
+    origin: Instant,
+    /// Microseconds from the origin on; 0 = never. Reckoned with the clock that is not set by anybody, or a clock put
+    /// back would leave a last use in the future.
     last_used_us: AtomicU64,
 }
 
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            frames: AtomicU64::new(0),
+            inference_ns: AtomicU64::new(0),
+            origin: Instant::now(),
+            last_used_us: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Usage {
-    pub(super) fn record(&self, frames: u64, inference_time: Duration, now: SystemTime) {
+    pub(super) fn record(&self, frames: u64, inference_time: Duration, now: Instant) {
         let ns = u64::try_from(inference_time.as_nanos()).unwrap_or(u64::MAX);
         self.inference_ns.fetch_add(ns, Ordering::Relaxed);
         self.frames.fetch_add(frames, Ordering::Relaxed);
         self.touch(now);
     }
 
-    pub(super) fn touch(&self, now: SystemTime) {
-        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let us = u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX);
+    pub(super) fn touch(&self, now: Instant) {
+        let since_origin = now.saturating_duration_since(self.origin);
+        let us = u64::try_from(since_origin.as_micros()).unwrap_or(u64::MAX);
+        let us = us.max(1);
         self.last_used_us.fetch_max(us, Ordering::Relaxed);
     }
 
@@ -67,7 +81,10 @@ impl Usage {
     pub(super) fn last_used(&self) -> Option<SystemTime> {
         match self.last_used_us.load(Ordering::Relaxed) {
             0 => None,
-            us => UNIX_EPOCH.checked_add(Duration::from_micros(us)),
+            us => {
+                let at = self.origin + Duration::from_micros(us);
+                SystemTime::now().checked_sub(at.elapsed())
+            }
         }
     }
 }

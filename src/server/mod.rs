@@ -11,6 +11,7 @@
 mod admission;
 mod connections;
 mod grpc;
+mod handles;
 mod http;
 pub mod observe;
 pub mod reload;
@@ -33,7 +34,7 @@ use grpc::service::Service;
 use grpc::zero_copy::Bulk;
 use state::{Phase, ServerState, Settings};
 
-use crate::config::{self, Config, EvictionPolicy, Listen};
+use crate::config::{Config, EvictionPolicy, Listen};
 use crate::engine;
 use crate::engine::InferenceError;
 use crate::pipeline::loader::backend_options;
@@ -45,6 +46,9 @@ use crate::wire::multi_tenant_lip_sync_server::MultiTenantLipSyncServer;
 
 /// Time for connections to close after the last call has ended, whatever the drain time says.
 const CLOSING: Duration = Duration::from_secs(1);
+/// Connections of the metrics port: nobody but probes and a Prometheus or two has business there.
+const PROBE_CONNECTIONS: usize = 64;
+
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -64,6 +68,16 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// There are hardly any file handles.
+    #[error(
+        "the limit of file handles is {handles}, and the server needs {needed} at least: raise it (ulimit -n, LimitNOFILE of systemd)"
+    )]
+    Handles {
+        /// How many there are.
+        handles: u64,
+        /// How many are needed.
+        needed: u64,
+    },
     /// The registry's limits.
     #[error(transparent)]
     Registry(#[from] ConfigureError),
@@ -81,6 +95,7 @@ pub struct Server {
     state: Arc<ServerState>,
     grpc: SocketAddr,
     http: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
     reports: JoinHandle<()>,
     /// Measures the plans of loaded models.
@@ -95,9 +110,18 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let auth = Auth::load(config.server.tokens_file.as_deref())?;
         let ports = &config.server;
-        let grpc = bind(&ports.listen, "server.port", ports).await?;
+        let each = ports.connections.per_address;
+        let places = (handles::connections(ports)?, each);
+        let grpc = bind(&ports.listen, "server.port", places).await?;
         let http = match &ports.http {
-            Some(listen) => Some(bind(listen, "server.http_port", ports).await?),
+            Some(listen) => Some(bind(listen, "server.http_port", places).await?),
+            None => None,
+        };
+        let metrics = match &config.server.metrics {
+            Some(listen) => {
+                let places = (PROBE_CONNECTIONS, PROBE_CONNECTIONS);
+                Some(bind(listen, "server.metrics_port", places).await?)
+            }
             None => None,
         };
         let options = backend_options(&config.onnx);
@@ -117,18 +141,23 @@ impl Server {
         ));
         state.advance(Phase::Starting).await;
 
-        let addresses = (address(&grpc)?, http.as_ref().map(address).transpose()?);
+        let there = |acceptor: &Option<Acceptor>| acceptor.as_ref().map(address).transpose();
+        let addresses = (address(&grpc)?, there(&http)?, there(&metrics)?);
         let mut tasks = vec![serve_grpc(&state, grpc, health_service)?];
-        tasks.extend(http.map(|http| {
-            let page = http::router(Arc::clone(&state));
-            connections::serve(&state, http, Protocol::Http1, page)
-        }));
+        for (acceptor, routes) in [(http, http::page as fn(_) -> _), (metrics, http::metrics)] {
+            let routes = routes(Arc::clone(&state));
+            tasks.extend(
+                acceptor
+                    .map(|acceptor| connections::serve(&state, acceptor, Protocol::Http1, routes)),
+            );
+        }
         let reports = tokio::spawn(report(Arc::clone(&state)));
         let tuning = tokio::spawn(tuning::run(Arc::clone(&state), tuner));
         Ok(Self {
             state,
             grpc: addresses.0,
             http: addresses.1,
+            metrics: addresses.2,
             tasks,
             reports,
             tuning,
@@ -151,6 +180,12 @@ impl Server {
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where the metrics are, unless they are switched off.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// Loads the models marked `preload`, one after another, then declares the server ready.
@@ -212,9 +247,8 @@ impl Server {
 async fn bind(
     listen: &Listen,
     key: &'static str,
-    limits: &config::Server,
+    (all, each): (usize, usize),
 ) -> Result<Acceptor, StartError> {
-    let (all, each) = (limits.max_connections, limits.connections.per_address);
     Acceptor::bind(listen, all, each)
         .await
         .map_err(|source| StartError::Bind {
@@ -244,6 +278,8 @@ where
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What errors carry, so that tools can show it.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let batches = MultiTenantLipSyncServer::new(service.clone())
         .max_decoding_message_size(bytes)

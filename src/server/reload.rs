@@ -1,6 +1,8 @@
 //! Reading the configuration again while the server runs: all or nothing.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::config::{Config, ConfigErrors};
 use crate::pipeline::Loader;
@@ -21,6 +23,9 @@ pub enum ReloadError {
     /// The registry refused it.
     #[error(transparent)]
     Registry(#[from] ConfigureError),
+    /// It has not changed since it was found to be wrong.
+    #[error("{0}")]
+    Unchanged(String),
     /// Reading it panicked.
     #[error("reading the configuration crashed")]
     Crashed,
@@ -32,25 +37,42 @@ impl ServerState {
     /// # Errors
     /// What is wrong with it; it was logged, too.
     pub async fn reload(&self) -> Result<ReconfigureReport, ReloadError> {
-        let _alone = self.reloading.lock().await;
-        self.reload_alone().await
+        let mut last = self.reloading.lock().await;
+        self.reload_alone(&mut last).await
     }
 
-    /// Makes `id` known if the configuration has it by now.
+    /// Makes `id` known if the configuration has it by now. A file that was read is not read again before it changes:
+    /// anybody may ask for any number of names.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub(super) async fn look_for(&self, id: &str) -> Result<(), ReloadError> {
-        let _alone = self.reloading.lock().await;
+        let mut last = self.reloading.lock().await;
         // Whoever had the lock before may have found it.
-        if self.registry().spec(id).is_none() {
-            self.reload_alone().await?;
+        if self.registry().spec(id).is_some() {
+            return Ok(());
         }
-        Ok(())
+        let now = Version::of(&self.settings().config);
+        match &*last {
+            Some(last) if now.as_ref() == Some(&last.version) => match &last.problem {
+                Some(problem) => Err(ReloadError::Unchanged(problem.clone())),
+                None => Ok(()),
+            },
+            _ => self.reload_alone(&mut last).await.map(drop),
+        }
     }
 
-    async fn reload_alone(&self) -> Result<ReconfigureReport, ReloadError> {
+    async fn reload_alone(
+        &self,
+        last: &mut Option<LastRead>,
+    ) -> Result<ReconfigureReport, ReloadError> {
+        // Before it is read: what changes meanwhile is another version.
+        let version = Version::of(&self.settings().config);
         let result = self.take_over().await;
+        *last = version.filter(Version::is_settled).map(|version| LastRead {
+            version,
+            problem: result.as_ref().err().map(ToString::to_string),
+        });
         match &result {
             Ok(report) => tracing::info!(
                 added = list(&report.added),
@@ -95,12 +117,43 @@ impl ServerState {
     }
 }
 
+/// Which configuration was last read, and what was wrong with it.
+#[derive(Debug)]
+pub(super) struct LastRead {
+    version: Version,
+    problem: Option<String>,
+}
+
+/// Which configuration and tokens lie on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version(Vec<(u64, SystemTime)>);
+
+impl Version {
+    /// The present one; `None` if a file cannot be looked at.
+    fn of(config: &Config) -> Option<Self> {
+        let files = std::iter::once(&config.path).chain(&config.server.tokens_file);
+        let file = |path: &PathBuf| {
+            let data = std::fs::metadata(path).ok()?;
+            Some((data.len(), data.modified().ok()?))
+        };
+        files.map(file).collect::<Option<_>>().map(Self)
+    }
+
+    /// Whether a further change would show: file systems tell times of a few milliseconds apart, some of two seconds.
+    fn is_settled(&self) -> bool {
+        let apart = Duration::from_secs(2);
+        let old = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > apart);
+        self.0.iter().all(|(_, modified)| old(modified))
+    }
+}
+
 /// The keys that differ and that a running server cannot change.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let (server, onnx, logging) = (&old.server, &old.onnx, &old.logging);
     [
         ("server.port", server.listen != new.server.listen),
         ("server.http_port", server.http != new.server.http),
+        ("server.metrics_port", server.metrics != new.server.metrics),
         (
             "server.max_message_size_mb",
             server.max_message_bytes != new.server.max_message_bytes,
@@ -145,6 +198,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("logging.level", logging.level != new.logging.level),
         ("logging.format", logging.format != new.logging.format),
         ("logging.log_file", logging.log_file != new.logging.log_file),
+        (
+            "logging.max_repeated_lines",
+            logging.max_repeated_lines != new.logging.max_repeated_lines,
+        ),
     ]
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))

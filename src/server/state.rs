@@ -17,6 +17,7 @@ use crate::server::admission::messages::MessageMemory;
 use crate::server::grpc::status::Failure;
 use crate::server::observe::gauges::Gauges;
 use crate::server::observe::metrics::Metrics;
+use crate::server::reload::LastRead;
 
 /// The services whose health is reported; "" is the whole server.
 const HEALTH_NAMES: [&str; 3] = ["", "lipsync.MultiTenantLipSync", "lipsync.LipSync"];
@@ -62,7 +63,7 @@ pub struct ServerState {
     messages: MessageMemory,
     started: SystemTime,
     /// Held while the configuration is read again: once at a time.
-    pub(super) reloading: Mutex<()>,
+    pub(super) reloading: Mutex<Option<LastRead>>,
 }
 
 impl ServerState {
@@ -97,7 +98,7 @@ impl ServerState {
             lookups: Occupancy::new(),
             watches: Occupancy::new(),
             started: SystemTime::now(),
-            reloading: Mutex::new(()),
+            reloading: Mutex::new(None),
         }
     }
 

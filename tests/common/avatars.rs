@@ -67,7 +67,7 @@ impl Folder {
     /// The embedded engine runs: it is there on every machine and gives the same bits everywhere in a process.
     pub fn configure(&self, server: &str, capacity: &str, models: &[(&str, &str)], extra: &str) {
         let mut text = format!(
-            "server:\n  port: 127.0.0.1:0\n  http_port: 127.0.0.1:0\n{}capacity:\n  max_models: 2\n{}onnx:\n  backend: embedded\n{extra}\nmodels:\n",
+            "server:\n  port: 127.0.0.1:0\n  http_port: 127.0.0.1:0\n  metrics_port: 127.0.0.1:0\n{}capacity:\n  max_models: 2\n{}onnx:\n  backend: embedded\n{extra}\nmodels:\n",
             indented(server, 2),
             indented(capacity, 2),
         );

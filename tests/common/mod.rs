@@ -7,6 +7,7 @@
 )]
 
 pub mod avatars;
+pub(crate) mod mutations;
 pub mod process;
 pub mod raw;
 pub(crate) mod skip;

@@ -21,6 +21,7 @@ pub struct Server {
     child: Child,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
+    pub metrics: SocketAddr,
     /// What it announced.
     pub ready: serde_json::Value,
     log: std::path::PathBuf,
@@ -34,9 +35,15 @@ impl Server {
 
     /// The same with further arguments.
     pub fn start_with(folder: &Folder, arguments: &[&str]) -> Self {
+        let mut command = command(folder);
+        command.args(arguments);
+        Self::start_as(folder, command)
+    }
+
+    /// The same by a command of one's own, which runs [`command`]'s.
+    pub fn start_as(folder: &Folder, mut command: Command) -> Self {
         let log = folder.path().join("stderr.log");
-        let mut child = command(folder)
-            .args(arguments)
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
@@ -56,6 +63,7 @@ impl Server {
             child,
             grpc: address("grpc"),
             http: address("http"),
+            metrics: address("metrics"),
             log,
             ready,
         }
@@ -79,6 +87,10 @@ impl Server {
         let mut client = LipSyncClient::new(self.channel().await);
         let request = wire::GetServerInfoRequest::default();
         client.get_server_info(request).await.unwrap().into_inner()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal: `TERM`, `INT`, `HUP`.
@@ -125,7 +137,7 @@ impl Server {
     ///
     /// Only times have fractions, and no test looks at those: the rest are counts and bytes.
     pub fn metric(&self, name: &str) -> Option<u64> {
-        let (status, page) = self.get("/metrics");
+        let (status, page) = get(self.metrics, "/metrics");
         assert_eq!(status, 200);
         let line = page.lines().find_map(|line| line.strip_prefix(name))?;
         Some(line.trim().parse::<f64>().unwrap() as u64)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::common::avatars;
-use crate::common::process::{Server, batch};
+use crate::common::process::{Server, batch, get};
 use crate::{file, run, well};
 
 #[test]
@@ -77,7 +77,7 @@ async fn the_server_has_the_metrics_that_are_documented() {
     let server = Server::start(&folder);
     let mut client = server.client().await;
     client.infer_batch_composite(batch("red", 1)).await.unwrap();
-    let (status, page) = server.get("/metrics");
+    let (status, page) = get(server.metrics, "/metrics");
     assert_eq!(status, 200);
     let documented = documented();
     let samples = page.lines().filter(|line| !line.starts_with('#'));

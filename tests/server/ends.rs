@@ -12,7 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::common::avatars::{self, Folder};
-use crate::common::process::{Server, batch, command};
+use crate::common::process::{Server, batch, command, get};
 use crate::common::{eventually, raw};
 
 /// A call that is in progress until its message is sent.
@@ -156,33 +156,36 @@ async fn reflection_lists_the_services_in_both_versions() {
     ] {
         assert!(names.contains(&name), "{names:?}");
     }
-    let symbol = "lipsync.MultiTenantLipSync".to_owned();
+    // What errors carry is described as well.
+    for symbol in ["lipsync.MultiTenantLipSync", "google.rpc.RetryInfo"] {
+        assert_eq!(files_of(channel.clone(), symbol).await, Ok(()), "{symbol}");
+    }
+    server.stop();
+}
+
+/// Whether reflection v1alpha knows the files of `symbol`.
+async fn files_of(channel: tonic::transport::Channel, symbol: &str) -> Result<(), String> {
+    use v1alpha::server_reflection_request::MessageRequest;
+    use v1alpha::server_reflection_response::MessageResponse;
     let request = v1alpha::ServerReflectionRequest {
         host: String::new(),
-        message_request: Some(
-            v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(symbol),
-        ),
+        message_request: Some(MessageRequest::FileContainingSymbol(symbol.to_owned())),
     };
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
-    let mut answers = client
-        .server_reflection_info(futures::stream::iter([request]))
-        .await
-        .unwrap()
-        .into_inner();
-    let answer = answers
-        .message()
-        .await
-        .unwrap()
+    let answers = client.server_reflection_info(futures::stream::iter([request]));
+    let answer = answers.await.unwrap().into_inner().message().await;
+    match answer
+        .map_err(|status| status.to_string())?
         .unwrap()
         .message_response
-        .unwrap();
-    let v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(files) =
-        answer
-    else {
-        panic!("{answer:?}");
-    };
-    assert!(!files.file_descriptor_proto.is_empty());
-    server.stop();
+    {
+        Some(MessageResponse::FileDescriptorResponse(files))
+            if !files.file_descriptor_proto.is_empty() =>
+        {
+            Ok(())
+        }
+        other => Err(format!("{other:?}")),
+    }
 }
 
 #[tokio::test]
@@ -294,7 +297,7 @@ async fn json_logs_and_metrics_tell_what_happened() {
     assert_eq!(metric("lipsync_models_max"), 2);
     assert!(metric("lipsync_model_memory_used_bytes") > 0);
     assert!(metric("lipsync_process_resident_bytes") > 0);
-    let (_, page) = server.get("/metrics");
+    let (_, page) = get(server.metrics, "/metrics");
     assert!(!page.contains("nobody"), "an unknown name became a label");
     server.stop();
 

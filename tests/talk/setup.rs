@@ -46,7 +46,9 @@ impl Folder {
     pub fn new(ids: &[&str], server: &str, capacity: &str) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         let networks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
-        let mut text = "server:\n  port: 127.0.0.1:0\n  http_port: 127.0.0.1:0\n".to_owned();
+        let mut text =
+            "server:\n  port: 127.0.0.1:0\n  http_port: 127.0.0.1:0\n  metrics_port: 127.0.0.1:0\n"
+                .to_owned();
         let indented = |text: &mut String, lines: &str| {
             lines
                 .lines()

@@ -164,9 +164,15 @@ fn logging(mut s: Section<'_, '_>, base: &Path) -> Logging {
             .path(
                 "log_file",
                 "none",
-                "a file that gets every log line as well; it is appended to",
+                "a file that gets every log line as well; it is appended to, and opened anew on SIGHUP",
             )
             .map(|path| resolve(base, path)),
+        max_repeated_lines: s.integer(
+            "max_repeated_lines",
+            20,
+            0..=1_000_000,
+            "warnings and errors of one kind logged within ten seconds; further ones are counted; 0: no limit",
+        ),
     };
     s.finish();
     logging

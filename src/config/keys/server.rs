@@ -15,11 +15,12 @@ pub(super) struct OriginalKeys {
 
 /// Reads the section.
 pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys) {
-    let (listen, http) = addresses(&mut s);
+    let (listen, http, metrics) = addresses(&mut s);
     let (max_message_bytes, messages) = messages(&mut s);
     let server = Server {
         listen,
         http,
+        metrics,
         max_message_bytes,
         messages,
         connections: connections(&mut s),
@@ -196,15 +197,15 @@ fn connections(s: &mut Section<'_, '_>) -> Connections {
     }
 }
 
-/// Where gRPC and HTTP listen.
-fn addresses(s: &mut Section<'_, '_>) -> (Listen, Option<Listen>) {
+/// Where gRPC, the page and the metrics are served.
+fn addresses(s: &mut Section<'_, '_>) -> (Listen, Option<Listen>, Option<Listen>) {
+    let local = |port| Listen {
+        host: Some("127.0.0.1".to_owned()),
+        port,
+    };
     let grpc = Listen {
         host: None,
         port: 50053,
-    };
-    let http = Listen {
-        host: Some("127.0.0.1".to_owned()),
-        port: 8080,
     };
     let address = "port, \":port\" (every interface) or \"host:port\"";
     let listen = s.listen("port", &grpc, address, "where gRPC listens");
@@ -216,21 +217,39 @@ fn addresses(s: &mut Section<'_, '_>) -> (Listen, Option<Listen>) {
             "write \"127.0.0.1:0\" for any free port",
         );
     }
-    let page = "where the page, the probes and the metrics are served over HTTP; a bare port is on 127.0.0.1; 0 or off: nowhere";
-    let http = s.listen("http_port", &http, "port, \"host:port\" or off", page);
     let listen = listen.unwrap_or(grpc);
-    if http
-        .as_ref()
-        .is_some_and(|http| http.port == listen.port && http.port != 0)
-    {
-        s.conflict(
-            "http_port",
-            &listen.port,
-            "gRPC listens on this port already (`server.port`)",
-            "choose another port, or off",
-        );
+    let kind = "port, \"host:port\" or off";
+    let http = s.listen(
+        "http_port",
+        &local(8080),
+        kind,
+        "where the page and the probes are served over HTTP; a bare port is on 127.0.0.1; 0 or off: nowhere",
+    );
+    let metrics = s.listen(
+        "metrics_port",
+        &local(9090),
+        kind,
+        "where the metrics and the probes are served over HTTP, to whoever reaches the port; a bare port is on 127.0.0.1; \
+         0 or off: nowhere",
+    );
+    let taken = |other: &Option<Listen>, port: u16| {
+        let other = other.as_ref();
+        other.is_some_and(|other| other.port == port && port != 0)
+    };
+    let said = "choose another port, or off";
+    if taken(&http, listen.port) {
+        let problem = "gRPC listens on this port already (`server.port`)";
+        s.conflict("http_port", &listen.port, problem, said);
     }
-    (listen, http)
+    if taken(&metrics, listen.port) {
+        let problem = "gRPC listens on this port already (`server.port`)";
+        s.conflict("metrics_port", &listen.port, problem, said);
+    }
+    if let Some(http) = http.as_ref().filter(|http| taken(&metrics, http.port)) {
+        let problem = "the page is on this port already (`server.http_port`)";
+        s.conflict("metrics_port", &http.port, problem, said);
+    }
+    (listen, http, metrics)
 }
 
 fn original_keys(s: &mut Section<'_, '_>) -> OriginalKeys {

@@ -9,6 +9,8 @@ pub(in crate::engine) mod adapt;
 pub mod build;
 pub(in crate::engine) mod cut;
 pub(in crate::engine) mod model;
+#[cfg(test)]
+mod mutation_tests;
 pub mod proto;
 pub(in crate::engine) mod rewrite;
 

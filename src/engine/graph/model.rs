@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path};
 
@@ -538,7 +537,7 @@ impl TensorProto {
         };
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
         let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(folder.join(location))?;
+            let mut file = crate::files::open(&folder.join(location))?;
             let there = file.metadata()?.len().saturating_sub(offset);
             let length = length.unwrap_or(there);
             if length > there {
@@ -547,7 +546,9 @@ impl TensorProto {
                 )));
             }
             file.seek(SeekFrom::Start(offset))?;
-            let mut bytes = vec![0; length as usize];
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(length as usize)?;
+            bytes.resize(length as usize, 0);
             file.read_exact(&mut bytes)?;
             Ok(bytes)
         };

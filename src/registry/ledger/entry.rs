@@ -302,7 +302,7 @@ impl<L: Load> Entry<L> {
         } else if self.idle_since.is_none() {
             self.idle_since = Some(now.at);
             self.last_used = now.at;
-            self.usage.touch(now.wall);
+            self.usage.touch(now.at);
         }
     }
 
@@ -316,7 +316,7 @@ impl<L: Load> Entry<L> {
             return None;
         };
         let model = Arc::clone(current.model.as_ref()?);
-        self.usage.touch(now.wall);
+        self.usage.touch(now.at);
         self.last_used = now.at;
         self.idle_since = None;
         Some(Lease::new(

@@ -25,7 +25,7 @@ use crate::server::admission::messages::{Held, MessageLimits, Received};
 use crate::server::admission::rpc::{Kind, Rpc};
 use crate::server::admission::tally::{Guards, Tally};
 use crate::server::connections::{CallEnd, Peer};
-use crate::server::grpc::status::Failure;
+use crate::server::grpc::status::{self, Failure};
 use crate::server::state::{Phase, ServerState};
 use crate::wire;
 
@@ -121,7 +121,7 @@ where
         Box::pin(async move {
             let answered = tokio::select! {
                 biased;
-                response = answer => Ok(response?),
+                response = answer => Ok(status::malformed_is_the_clients(response?)),
                 () = passed(deadline) => Err(Failure::DeadlineExceeded),
                 () = stopped => Err(Failure::Stopped),
             };

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -14,6 +15,7 @@ use crate::pipeline::{RenderError, SpeechError};
 use crate::registry::RegistryError;
 use crate::server::admission::auth::Rights;
 use crate::server::reload::ReloadError;
+use crate::shortage::Shortage;
 
 /// The domain of `google.rpc.ErrorInfo`.
 const ERROR_DOMAIN: &str = "lipsync";
@@ -188,6 +190,12 @@ impl Failure {
         }
         match self {
             Self::Render(RenderError { frame, source }) => match source {
+                RenderFault::Background(error) if let Some(shortage) = Shortage::behind(error) => {
+                    format!(
+                        "frame {frame}: the server is out of {}; try again",
+                        shortage.what()
+                    )
+                }
                 RenderFault::Background(_) => format!(
                     "frame {frame}: its background is missing or broken, see the server's log"
                 ),
@@ -265,6 +273,28 @@ impl Failure {
     }
 }
 
+/// Bytes that are no message are the client's mistake. tonic says that the server failed.
+pub(in crate::server) fn malformed_is_the_clients(
+    response: http::Response<Body>,
+) -> http::Response<Body> {
+    let status = Status::from_header_map(response.headers());
+    match status {
+        Some(status)
+            if status.code() == Code::Internal
+                && status.message().starts_with("failed to decode Protobuf") =>
+        {
+            malformed(status.message()).into_http()
+        }
+        _ => response,
+    }
+}
+
+/// The status of bytes that are no message.
+pub(in crate::server) fn malformed(problem: &str) -> Status {
+    let details = ErrorDetails::with_error_info("MALFORMED_MESSAGE", ERROR_DOMAIN, []);
+    Status::with_error_details(Code::InvalidArgument, problem, details)
+}
+
 fn registry_verdict(error: &RegistryError) -> Verdict {
     match error {
         RegistryError::UnknownModel { .. } => Verdict::new(Code::NotFound, "UNKNOWN_MODEL"),
@@ -272,6 +302,11 @@ fn registry_verdict(error: &RegistryError) -> Verdict {
             Verdict::new(Code::ResourceExhausted, "CAPACITY_FULL").retry_after(*retry_after)
         }
         RegistryError::TooLarge { .. } => Verdict::new(Code::FailedPrecondition, "MODEL_TOO_LARGE"),
+        RegistryError::LoadFailed {
+            error, retry_after, ..
+        } if error.shortage().is_some() => {
+            Verdict::new(Code::ResourceExhausted, "OUT_OF_RESOURCES").retry_after(*retry_after)
+        }
         RegistryError::LoadFailed { retry_after, .. } => {
             Verdict::new(Code::FailedPrecondition, "LOAD_FAILED").retry_after(*retry_after)
         }
@@ -285,6 +320,9 @@ fn registry_verdict(error: &RegistryError) -> Verdict {
 
 fn render_verdict(fault: &RenderFault) -> Verdict {
     match fault {
+        RenderFault::Background(error) if Shortage::behind(error).is_some() => {
+            Verdict::transient(Code::ResourceExhausted, "OUT_OF_RESOURCES").retry_after(RETRY_SOON)
+        }
         RenderFault::Background(_) => Verdict::new(Code::FailedPrecondition, "BROKEN_BACKGROUND"),
         RenderFault::Inference(error) => match error {
             InferenceError::QueueFull { .. } => {

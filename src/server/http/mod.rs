@@ -7,4 +7,4 @@ mod probes;
 mod socket;
 mod status;
 
-pub(super) use probes::router;
+pub(super) use probes::{metrics, page};

@@ -15,19 +15,22 @@ pub(super) fn check_host(
     state: &ServerState,
     request: &Request,
 ) -> Result<(), (StatusCode, &'static str)> {
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let local = peer.is_some_and(|peer| peer.0.0.ip().to_canonical().is_loopback());
-    if state.settings().auth.is_on() || !local {
+    if state.settings().auth.is_on() || is_called_by_its_name(request) {
         return Ok(());
     }
+    Err((
+        StatusCode::FORBIDDEN,
+        "open the page under localhost or 127.0.0.1; behind a proxy, set server.tokens_file\n",
+    ))
+}
+
+/// Whether a caller on this machine uses this machine's own names; others may use any.
+pub(super) fn is_called_by_its_name(request: &Request) -> bool {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    let local = peer.is_some_and(|peer| peer.0.0.ip().to_canonical().is_loopback());
     // HTTP/2 has the host in the address.
-    match host(request.headers()).or_else(|| request.uri().host()) {
-        Some(host) if is_loopback_name(host) => Ok(()),
-        _ => Err((
-            StatusCode::FORBIDDEN,
-            "open the page under localhost or 127.0.0.1; behind a proxy, set server.tokens_file\n",
-        )),
-    }
+    let host = host(request.headers()).or_else(|| request.uri().host());
+    !local || host.is_some_and(is_loopback_name)
 }
 
 /// The header `Host` without its port.

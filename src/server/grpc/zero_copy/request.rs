@@ -12,6 +12,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::frame::pool::{Pool, Pooled};
+use crate::server::grpc::status::malformed;
 use crate::server::grpc::zero_copy::PREFIX;
 use crate::wire::CompositeBatchRequest;
 
@@ -35,8 +36,8 @@ pub(super) async fn received(
         Ok(message) => message,
         Err(body) => return Ok(Request::from_parts(parts, body)),
     };
-    let message = CompositeBatchRequest::decode(message)
-        .map_err(|error| Status::internal(error.to_string()))?;
+    let message =
+        CompositeBatchRequest::decode(message).map_err(|error| malformed(&error.to_string()))?;
     parts.extensions.insert(message);
     let empty = Replayed {
         read: Bytes::from_static(&[0; PREFIX]),

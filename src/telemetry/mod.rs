@@ -2,11 +2,16 @@
 //!
 //! The program logs through `tracing`; this module decides which events become lines. They go to the terminal's writer
 //! (stderr, through the one door) and, if configured, to a file, through a bounded queue of its own thread: a slow disk
-//! never holds up a request, and lines it cannot take are counted instead.
+//! never holds up a request, and lines it cannot take are counted instead. So are lines that say the same over and over.
 
-use std::fs::OpenOptions;
+mod file;
+mod repeats;
+
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -18,6 +23,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{LogFormat, LogLevel, Logging};
+use file::{Control, LogFile};
+use repeats::Repeats;
 
 /// Lines that may wait for the disk; more are dropped and counted.
 const FILE_LINES_MAX: usize = 8192;
@@ -40,6 +47,8 @@ pub struct Options {
     pub format: LogFormat,
     /// A file that gets every line as well.
     pub file: Option<PathBuf>,
+    /// Warnings and errors of one kind within ten seconds; 0: any number.
+    pub repeats_max: u64,
     /// `RUST_LOG`: directives in the syntax of [`EnvFilter`] that replace `level`.
     pub directives: Option<String>,
 }
@@ -52,6 +61,7 @@ impl Options {
             level: level(logging.level, verbose, quiet),
             format: logging.format,
             file: logging.log_file.clone(),
+            repeats_max: logging.max_repeated_lines,
             directives: directives(),
         }
     }
@@ -63,6 +73,7 @@ impl Options {
             level: level(LogLevel::Warn, verbose, quiet),
             format: LogFormat::Human,
             file: None,
+            repeats_max: 0,
             directives: directives(),
         }
     }
@@ -120,21 +131,74 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Keeps the log file's thread alive. Dropped, it writes what is queued, and says how much was lost.
+/// Keeps the log file's thread alive. Dropped, it writes what is queued, and says what is missing.
 #[derive(Debug)]
 #[must_use = "dropped, the log file gets nothing more"]
 pub struct Guard {
-    file: Option<(ErrorCounter, WorkerGuard)>,
+    watch: Watch,
+    _worker: Option<WorkerGuard>,
+}
+
+impl Guard {
+    /// For whoever looks after the log while the program runs.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let lost = self
-            .file
-            .as_ref()
-            .map_or(0, |(lost, _)| lost.dropped_lines());
-        if lost > 0 {
-            tracing::warn!(lost, "the log file could not keep up: lines were lost");
+        self.watch.tell();
+    }
+}
+
+/// What a running program does for its log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    repeats: Repeats,
+    file: Option<FileWatch>,
+}
+
+#[derive(Clone, Debug)]
+struct FileWatch {
+    control: Control,
+    dropped: ErrorCounter,
+    /// Dropped lines that have been told.
+    told: Arc<AtomicUsize>,
+}
+
+impl Watch {
+    /// How often [`Watch::tell`] is worth calling.
+    pub const PERIOD: Duration = Duration::from_secs(10);
+
+    /// Logs what is missing in the log since the last time: lines left out as repeated, lines that the file did not take.
+    pub fn tell(&self) {
+        for left_out in self.repeats.left_out() {
+            tracing::warn!(
+                lines = left_out.lines,
+                of = left_out.message,
+                "log lines like an earlier one were left out (logging.max_repeated_lines)"
+            );
+        }
+        let Some(file) = &self.file else { return };
+        if let Some((lines, error)) = file.control.failures() {
+            tracing::error!(lines, %error, "the log file cannot be written: lines are missing in it");
+        }
+        let dropped = file.dropped.dropped_lines();
+        let lines = dropped.saturating_sub(file.told.swap(dropped, Ordering::Relaxed));
+        if lines > 0 {
+            tracing::warn!(
+                lines,
+                "the log file could not keep up: lines are missing in it"
+            );
+        }
+    }
+
+    /// Has the log file opened anew, by its name: what was renamed meanwhile gets nothing more.
+    pub fn reopen(&self) {
+        if let Some(file) = &self.file {
+            file.control.reopen();
         }
     }
 }
@@ -148,7 +212,9 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (file, guard) = open_file(options)?;
+    let repeats = guard.watch.repeats.clone();
     subscriber(options, terminal, coloured, file)?
+        .with(repeats)
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
     Ok(guard)
@@ -156,21 +222,40 @@ where
 
 /// The writer of the log file, if there is one, and what keeps it alive.
 fn open_file(options: &Options) -> Result<(Option<NonBlocking>, Guard), TelemetryError> {
+    let repeats = Repeats::new(options.repeats_max);
     let Some(path) = &options.file else {
-        return Ok((None, Guard { file: None }));
+        let watch = Watch {
+            repeats,
+            file: None,
+        };
+        let guard = Guard {
+            watch,
+            _worker: None,
+        };
+        return Ok((None, guard));
     };
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
+    let control = Control::default();
+    let file = LogFile::open(path, control.clone())
         .map_err(|error| TelemetryError::File(path.clone(), error))?;
     let (writer, worker) = NonBlockingBuilder::default()
         .buffered_lines_limit(FILE_LINES_MAX)
         .lossy(true)
         .thread_name("log-file")
         .finish(file);
-    let file = Some((writer.error_counter(), worker));
-    Ok((Some(writer), Guard { file }))
+    let file = FileWatch {
+        control,
+        dropped: writer.error_counter(),
+        told: Arc::default(),
+    };
+    let watch = Watch {
+        repeats,
+        file: Some(file),
+    };
+    let guard = Guard {
+        watch,
+        _worker: Some(worker),
+    };
+    Ok((Some(writer), guard))
 }
 
 /// The subscriber of `options`.
@@ -179,7 +264,7 @@ fn subscriber<W>(
     terminal: W,
     coloured: bool,
     file: Option<NonBlocking>,
-) -> Result<impl Subscriber + Send + Sync, TelemetryError>
+) -> Result<impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync, TelemetryError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -248,6 +333,7 @@ mod tests {
             level,
             format,
             file: None,
+            repeats_max: 0,
             directives: None,
         }
     }
