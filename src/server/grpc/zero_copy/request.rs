@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_message_are_an_error() {
         let status = receive(body(&[0, 0, 0, 0, 2, 0xff, 0xff], &[])).unwrap_err();
-        assert_eq!(status.code(), tonic::Code::Internal);
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
     }
 
     #[test]
