@@ -23,7 +23,9 @@ pub(crate) fn each(corpus: &[Vec<u8>], mut read: impl FnMut(&[u8])) {
         rounds.parse().expect("LIPSYNC_MUTATIONS is a number")
     });
     let mut chance = Chance(0x11b5);
-    corpus.iter().for_each(|whole| read(whole));
+    for whole in corpus {
+        read(whole);
+    }
     for _ in 0..rounds {
         let mut bytes = corpus[chance.below(corpus.len())].clone();
         for _ in 0..=chance.below(4) {

@@ -1,5 +1,9 @@
 //! Bytes that are no message.
 
+mod handles;
+mod sockets;
+mod strangers;
+
 use bytes::Bytes;
 use prost::Message as _;
 use tonic::Code;

@@ -1,4 +1,4 @@
-//! WebSockets whose bytes are changed anywhere: the conversation ends, and nothing else happens.
+//! Sockets of the page whose bytes are changed anywhere: the conversation ends, and nothing else happens.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ const BINARY: u8 = 2;
 
 /// A frame as browsers send it, masked with zeros.
 fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x80 | kind, 0x80 | 126];
+    let mut bytes = vec![0x80 | kind, 0x80 | 0x7e];
     bytes.extend_from_slice(&(payload.len() as u16).to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(payload);
@@ -66,7 +66,9 @@ async fn changed_conversations_end_and_leave_nothing_behind() {
     let folder = avatars::plain(&["red"]);
     let server = Server::start(&folder);
     let corpus = corpus();
-    corpus.iter().for_each(|bytes| send(server.http, bytes));
+    for bytes in &corpus {
+        send(server.http, bytes);
+    }
     let resident = || server.metric("lipsync_process_resident_bytes").unwrap();
     let before = resident();
     let mut rounds = 0;

@@ -13,7 +13,7 @@ use crate::common::{avatars, raw};
 async fn names_that_are_not_read_the_configuration_once() {
     let folder = avatars::plain(&["red"]);
     // As old as a configuration that is in use is: one that was written just now may change unseen.
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_mins(1);
     let file = std::fs::File::options().append(true).open(folder.config());
     file.unwrap().set_modified(old).unwrap();
     let server = Server::start(&folder);
