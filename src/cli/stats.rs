@@ -14,6 +14,7 @@ use super::connect::{ServerArgs, about};
 use super::models::{memory, status};
 use super::output::{Output, table};
 use crate::client::{Client, ClientError, Stats};
+use crate::engine::Plan;
 
 /// Options of `stats`.
 #[derive(Debug, clap::Args)]
@@ -221,7 +222,16 @@ impl<'a> Look<'a> {
                 HumanCount(cache.hits + cache.misses),
             ))
         });
-        table.to_string() + &kept.collect::<String>()
+        let plain = Plan::PLAIN.to_string();
+        let rewritten = models.iter().filter_map(|model| {
+            let plan = model.plan.as_ref().filter(|plan| **plan != plain)?;
+            Some(format!(
+                "\n{}: its network runs rewritten: {plan}",
+                model.id
+            ))
+        });
+        let below: String = kept.chain(rewritten).collect();
+        table.to_string() + &below
     }
 }
 

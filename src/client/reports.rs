@@ -33,6 +33,9 @@ pub struct ModelReport {
     pub num_frames: u32,
     /// What it did since the server started.
     pub figures: ModelFigures,
+    /// By which plan its network runs (`onnx.plan`), once it was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// What is kept of the network's work on its backgrounds (`onnx.visual_cache_mb`), unless that is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visual_cache: Option<VisualCacheFigures>,
@@ -223,6 +226,7 @@ impl From<wire::ModelInfo> for ModelReport {
                 .or(info.stats)
                 .map(ModelFigures::from)
                 .unwrap_or_default(),
+            plan: Some(info.plan).filter(|plan| !plan.is_empty()),
             visual_cache: info.visual_cache.map(|cache| VisualCacheFigures {
                 hits: count(cache.hits),
                 misses: count(cache.misses),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::engine::Plan;
 use crate::frame::Size;
 use crate::pipeline::LoadedModel;
 use crate::workers::{WorkerStats, WorkersWatch};
@@ -14,6 +15,8 @@ pub struct Facts {
     pub size: Size,
     /// How many backgrounds it has.
     pub frames: usize,
+    /// By which plan its network runs.
+    pub plan: Plan,
 }
 
 /// What is known of the models loaded so far; cheap to clone.
@@ -47,6 +50,7 @@ impl ModelFacts {
         let facts = Facts {
             size: model.avatar().size(),
             frames: model.avatar().frames(),
+            plan: model.generator().plan(),
         };
         let mut entries = self.lock();
         let entry = entries.entry(Arc::clone(id)).or_insert_with(|| Entry {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::engine::network::check_length;
-use crate::engine::{Backend, InferenceError, SessionOptions, VisualCacheStats};
+use crate::engine::{Backend, InferenceError, Plan, SessionOptions, VisualCacheStats};
 use crate::frame::network_io::{AUDIO_LEN, SharedFloats, VISUAL_LEN, Visual};
 use shared::Shared;
 use state::QueuedFrame;
@@ -228,6 +228,12 @@ impl Workers {
     #[must_use]
     pub fn watch(&self) -> WorkersWatch {
         self.shared.watch()
+    }
+
+    /// By which plan the network runs.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.shared.network().plan()
     }
 
     /// What the network keeps of each background; `None` if it runs whole.

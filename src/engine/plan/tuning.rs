@@ -1,5 +1,7 @@
 //! Chooses a network's plan: pinned by the operator, kept from an earlier measuring, or measured.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -129,11 +131,18 @@ impl PlanOptions {
             plan: Plan::PLAIN,
             gain: 1.0,
         };
+        let mut measured = HashSet::new();
         for plan in self.candidates() {
-            // Cheaper than to open a session that would be the plain one again.
-            if !matches!(rewritten(network, plan, true), Ok(Some(_))) {
+            // Cheaper than to open a session of a graph that was measured already.
+            let Ok(Some(bytes)) = rewritten(network, plan, true) else {
+                continue;
+            };
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&bytes);
+            if !measured.insert(hasher.finish()) {
                 continue;
             }
+            drop(bytes);
             let mut candidate = open(plan)?;
             let Some(gain) = gain(&probe, &mut *plain, &mut *candidate, stop)? else {
                 return Ok(None);

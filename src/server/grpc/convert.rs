@@ -171,6 +171,7 @@ fn model_info(
             memory_bytes: long(work.visual_cache.bytes),
             backgrounds: int(work.visual_cache.backgrounds),
         }),
+        plan: facts.map_or_else(String::new, |facts| facts.plan.to_string()),
     }
 }
 

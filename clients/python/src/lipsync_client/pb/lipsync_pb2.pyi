@@ -157,7 +157,7 @@ class HealthResponse(_message.Message):
     def __init__(self, healthy: bool = ..., cuda_available: bool = ..., loaded_models: _Optional[int] = ..., max_models: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("model_id", "loaded", "model_path", "background_dir", "crop_rects_path", "stats", "status", "leases", "generation", "stale", "last_error", "fps", "hears", "lifetime_stats", "width", "height", "num_frames", "visual_cache")
+    __slots__ = ("model_id", "loaded", "model_path", "background_dir", "crop_rects_path", "stats", "status", "leases", "generation", "stale", "last_error", "fps", "hears", "lifetime_stats", "width", "height", "num_frames", "visual_cache", "plan")
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
     MODEL_PATH_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +176,7 @@ class ModelInfo(_message.Message):
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     NUM_FRAMES_FIELD_NUMBER: _ClassVar[int]
     VISUAL_CACHE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     model_id: str
     loaded: bool
     model_path: str
@@ -194,7 +195,8 @@ class ModelInfo(_message.Message):
     height: int
     num_frames: int
     visual_cache: VisualCache
-    def __init__(self, model_id: _Optional[str] = ..., loaded: bool = ..., model_path: _Optional[str] = ..., background_dir: _Optional[str] = ..., crop_rects_path: _Optional[str] = ..., stats: _Optional[_Union[ModelStats, _Mapping]] = ..., status: _Optional[str] = ..., leases: _Optional[int] = ..., generation: _Optional[int] = ..., stale: bool = ..., last_error: _Optional[str] = ..., fps: _Optional[int] = ..., hears: bool = ..., lifetime_stats: _Optional[_Union[ModelStats, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., num_frames: _Optional[int] = ..., visual_cache: _Optional[_Union[VisualCache, _Mapping]] = ...) -> None: ...
+    plan: str
+    def __init__(self, model_id: _Optional[str] = ..., loaded: bool = ..., model_path: _Optional[str] = ..., background_dir: _Optional[str] = ..., crop_rects_path: _Optional[str] = ..., stats: _Optional[_Union[ModelStats, _Mapping]] = ..., status: _Optional[str] = ..., leases: _Optional[int] = ..., generation: _Optional[int] = ..., stale: bool = ..., last_error: _Optional[str] = ..., fps: _Optional[int] = ..., hears: bool = ..., lifetime_stats: _Optional[_Union[ModelStats, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., num_frames: _Optional[int] = ..., visual_cache: _Optional[_Union[VisualCache, _Mapping]] = ..., plan: _Optional[str] = ...) -> None: ...
 
 class VisualCache(_message.Message):
     __slots__ = ("hits", "misses", "memory_bytes", "backgrounds")
