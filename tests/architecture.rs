@@ -80,6 +80,7 @@ const IMPURE: &[&str] = &[
 /// The files that may switch `unsafe` on.
 const UNSAFE: &[&str] = &[
     "engine/library.rs",
+    "main.rs",
     "pipeline/memory.rs",
     "compositor/simd.rs",
 ];

@@ -19,4 +19,5 @@ mod memory;
 mod observed;
 mod plans;
 mod reloads;
+mod silence;
 mod stress;
