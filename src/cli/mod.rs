@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod connect;
 mod demo;
+mod doctor;
 mod format;
 mod import;
 mod infer;
@@ -82,6 +83,8 @@ enum Command {
     Bench(bench::Args),
     /// Check a configuration file
     ValidateConfig(validate_config::Args),
+    /// Look at the machine, the engine, the configuration and its avatars, and say what does not run
+    Doctor(doctor::Args),
     /// Print what a shell needs to complete commands and options
     Completions(completions::Args),
 }
@@ -110,6 +113,7 @@ fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Infer(args) => infer::run(&cli.global, args, output),
         Command::Completions(args) => completions::run(args, output),
         Command::Bench(args) => bench::run(&cli.global, args, output),
+        Command::Doctor(args) => doctor::run(&cli.global, args, output),
         Command::ValidateConfig(args) => Ok(validate_config::run(&cli.global, args, output)),
     }
 }

@@ -5,6 +5,7 @@
 mod common;
 
 mod bench;
+mod doctor;
 mod help;
 mod infer;
 mod models;

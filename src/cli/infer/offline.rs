@@ -212,7 +212,7 @@ fn render_one_batch(
 }
 
 /// The windows of the speech's first `count` frames.
-pub(super) fn windows(
+pub(crate) fn windows(
     model: &LoadedModel,
     reader: &mut AudioReader,
     count: usize,
