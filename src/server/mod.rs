@@ -270,9 +270,7 @@ fn serve_grpc<H>(
 where
     H: tonic_health::pb::health_server::Health,
 {
-    let settings = state.settings();
-    let server = &settings.config.server;
-    let bytes = server.max_message_bytes;
+    let bytes = state.message_bytes_max();
     let service = Service::new(Arc::clone(state));
     let reflection = || {
         tonic_reflection::server::Builder::configure()

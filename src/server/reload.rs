@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, Server};
 use crate::pipeline::Loader;
 use crate::registry::{ConfigureError, ReconfigureReport};
 use crate::server::admission::auth::{Auth, TokensError};
@@ -149,27 +149,9 @@ impl Version {
 
 /// The keys that differ and that a running server cannot change.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (server, onnx, logging) = (&old.server, &old.onnx, &old.logging);
-    [
-        ("server.port", server.listen != new.server.listen),
-        ("server.http_port", server.http != new.server.http),
-        ("server.metrics_port", server.metrics != new.server.metrics),
-        (
-            "server.max_message_size_mb",
-            server.max_message_bytes != new.server.max_message_bytes,
-        ),
-        (
-            "server.max_connections",
-            server.max_connections != new.server.max_connections,
-        ),
-        (
-            "server.keepalive_seconds",
-            server.keepalive != new.server.keepalive,
-        ),
-        (
-            "server.keepalive_timeout_seconds",
-            server.keepalive_timeout != new.server.keepalive_timeout,
-        ),
+    let (onnx, logging) = (&old.onnx, &old.logging);
+    let server = server_keys(&old.server, &new.server).into_iter();
+    let others = [
         (
             "capacity.background_cache_frames",
             old.capacity.background_cache_frames != new.capacity.background_cache_frames,
@@ -202,10 +184,62 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "logging.max_repeated_lines",
             logging.max_repeated_lines != new.logging.max_repeated_lines,
         ),
+    ];
+    let differ = server.chain(others).filter(|(_, changed)| *changed);
+    differ.map(|(key, _)| key).collect()
+}
+
+/// Keys of `server` that are fixed at start, and whether they differ.
+fn server_keys(old: &Server, new: &Server) -> [(&'static str, bool); 15] {
+    let (limits, wanted) = (&old.connections, &new.connections);
+    let (messages, wanted_messages) = (&old.messages, &new.messages);
+    [
+        ("server.port", old.listen != new.listen),
+        ("server.http_port", old.http != new.http),
+        ("server.metrics_port", old.metrics != new.metrics),
+        (
+            "server.max_message_size_mb",
+            old.max_message_bytes != new.max_message_bytes,
+        ),
+        (
+            "server.message_memory_mb",
+            messages.memory_bytes != wanted_messages.memory_bytes,
+        ),
+        (
+            "server.message_wait_seconds",
+            messages.wait != wanted_messages.wait,
+        ),
+        (
+            "server.max_connections",
+            old.max_connections != new.max_connections,
+        ),
+        (
+            "server.max_connections_per_address",
+            limits.per_address != wanted.per_address,
+        ),
+        (
+            "server.max_calls_per_connection",
+            limits.calls != wanted.calls,
+        ),
+        (
+            "server.first_call_seconds",
+            limits.first_call != wanted.first_call,
+        ),
+        ("server.idle_connection_seconds", limits.idle != wanted.idle),
+        (
+            "server.stream_window_kb",
+            limits.stream_window_bytes != wanted.stream_window_bytes,
+        ),
+        (
+            "server.connection_window_kb",
+            limits.window_bytes != wanted.window_bytes,
+        ),
+        ("server.keepalive_seconds", old.keepalive != new.keepalive),
+        (
+            "server.keepalive_timeout_seconds",
+            old.keepalive_timeout != new.keepalive_timeout,
+        ),
     ]
-    .into_iter()
-    .filter_map(|(key, changed)| changed.then_some(key))
-    .collect()
 }
 
 fn list(ids: &[Arc<str>]) -> String {

@@ -61,6 +61,7 @@ pub struct ServerState {
     lookups: Occupancy,
     watches: Occupancy,
     messages: MessageMemory,
+    message_bytes_max: usize,
     started: SystemTime,
     /// Held while the configuration is read again: once at a time.
     pub(super) reloading: Mutex<Option<LastRead>>,
@@ -85,6 +86,7 @@ impl ServerState {
         let server = &settings.config.server;
         let messages = MessageMemory::new(server.messages.memory_bytes, server.messages.wait);
         Self {
+            message_bytes_max: server.max_message_bytes,
             messages,
             settings: watch::Sender::new(Arc::new(settings)),
             metrics: Metrics::new(gauges),
@@ -214,6 +216,11 @@ impl ServerState {
         let (what, key) = ("watches", "max_watches");
         let place = self.watches.enter(limit);
         place.ok_or(Failure::Overloaded { what, limit, key })
+    }
+
+    /// The largest message, received or sent: as configured at start, since half of what keeps to it is built then.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max
     }
 
     /// The memory that messages take.

@@ -19,5 +19,4 @@ mod memory;
 mod observed;
 mod plans;
 mod reloads;
-mod silence;
 mod stress;

@@ -167,3 +167,32 @@ async fn new_tokens_are_in_force_after_a_reload_and_broken_ones_are_not() {
     assert_eq!(code("fedcba9876543210").await, Code::Ok);
     server.stop();
 }
+
+#[tokio::test]
+async fn a_limit_that_is_fixed_at_start_stays_for_requests_and_answers_alike() {
+    let folder = Folder::new(&[]);
+    folder.add_avatar_of((640, 480), "large", 0);
+    let models = [("large", "")];
+    folder.configure("", "", &models, "");
+    let server = Server::start(&folder);
+    let changed = "max_message_size_mb: 1\nmessage_memory_mb: 512\nmax_calls_per_connection: 7\n";
+    folder.configure(changed, "", &models, "");
+    reload(&server, "configuration reloaded").await;
+    let log = server.log();
+    for key in [
+        "max_message_size_mb",
+        "message_memory_mb",
+        "max_calls_per_connection",
+    ] {
+        assert!(log.contains(&format!("server.{key}")), "{key}: {log}");
+    }
+    // An answer of 1.8 MB.
+    let frames = wire::CompositeBatchRequest {
+        output_format: wire::ImageFormat::Rgb.into(),
+        ..batch("large", 2)
+    };
+    let mut client = server.client().await;
+    let answer = client.infer_batch_composite(strict(frames)).await.unwrap();
+    assert_eq!(answer.into_inner().composited_frames.len(), 2);
+    server.stop();
+}

@@ -141,7 +141,7 @@ where
 fn message_limits(state: &ServerState, rpc: Rpc) -> MessageLimits {
     let settings = state.settings();
     let server = &settings.config.server;
-    let largest = server.max_message_bytes;
+    let largest = state.message_bytes_max();
     let (bytes_max, limit) = match rpc.kind {
         _ if rpc.is_batch() => (largest, "server.max_message_size_mb"),
         Kind::Stream => (largest.min(TALK_MESSAGE_BYTES_MAX), "a Talk message"),

@@ -63,7 +63,7 @@ pub(in crate::server) async fn infer(
     let load = lease.load_time();
     drop(lease);
     let (response, frames) = convert::batch_response(frames, load, call.arrival.elapsed());
-    let limit = state.settings().config.server.max_message_bytes;
+    let limit = state.message_bytes_max();
     match response.encoded_len() + frames.encoded_len() {
         bytes if bytes > limit => Err(Failure::AnswerTooLarge { bytes, limit }),
         _ => Ok((response, frames)),

@@ -1,6 +1,7 @@
 //! Bytes that are no message.
 
 mod handles;
+mod silence;
 mod sockets;
 mod strangers;
 

@@ -1,7 +1,7 @@
 //! ONNX Runtime tells its makers nothing: no file of its telemetry, no look-up, no connection.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::common::avatars::Folder;
 use crate::common::eventually;
@@ -21,6 +21,22 @@ fn files(folder: &Path) -> Vec<String> {
         }
     }
     found
+}
+
+/// A process and those that it started, killed when dropped: a tracer leaves what it traces behind.
+struct Family(Child);
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        let parent = self.0.id().to_string();
+        let children = Command::new("pgrep").args(["-P", &parent]).output();
+        let children = children.map_or_else(|_| Vec::new(), |output| output.stdout);
+        for child in String::from_utf8_lossy(&children).split_whitespace() {
+            let _ = Command::new("kill").args(["-KILL", child]).status();
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A server with ONNX Runtime that has loaded a network, in a home of its own and watched by strace if that is there.
@@ -52,7 +68,7 @@ async fn the_engine_leaves_no_trace_at_home_and_calls_nobody() {
         skipped("strace", "it cannot be run: only files are looked for");
         Command::new(env!("CARGO_BIN_EXE_lipsync"))
     };
-    let mut child = command
+    let child = command
         .args(["serve", "--config"])
         .arg(folder.config())
         .env("HOME", home.path())
@@ -62,12 +78,12 @@ async fn the_engine_leaves_no_trace_at_home_and_calls_nobody() {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut child = Family(child.unwrap());
     let ended = eventually("it is ready, or says why not", async || {
         let text = std::fs::read_to_string(&log).unwrap();
         let ready = text.lines().any(|line| line == "ready");
-        match child.try_wait().unwrap() {
+        match child.0.try_wait().unwrap() {
             Some(_) => Some(Some(text)),
             None => ready.then_some(None),
         }
@@ -82,20 +98,7 @@ async fn the_engine_leaves_no_trace_at_home_and_calls_nobody() {
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert_eq!(files(home.path()), Vec::<String>::new());
     let calls = std::fs::read_to_string(&calls).unwrap_or_default();
-    // strace dies with what it watches.
-    let pid = child.id().to_string();
-    let inner = Command::new("pgrep").args(["-P", &pid]).output();
-    for pid in inner
-        .map_or_else(
-            |_| String::new(),
-            |out| String::from_utf8_lossy(&out.stdout).into_owned(),
-        )
-        .split_whitespace()
-    {
-        let _ = Command::new("kill").args(["-KILL", pid]).status();
-    }
-    let _ = child.kill();
-    child.wait().unwrap();
+    drop(child);
     for line in calls.lines() {
         // The system's own services by their sockets' names are nobody outside.
         assert!(!line.contains("AF_INET"), "{line}");
