@@ -4,10 +4,11 @@
 #   tools/measure_plans.sh FOLDER [cpu|cuda]
 #
 # FOLDER holds generator.onnx and audio_encoder.onnx (tools/make_full_size_network.py makes them). The demo's `sanders`
-# lends its pictures. Set LIPSYNC to the program (default: target/release/lipsync), ROUNDS (3), SECONDS_EACH (8), BATCHES
-# (cpu: 25; cuda: 1,4,8,16,25) and FORMATS ("png"; cuda: "png jpeg"). One line a measurement:
-#   round plan kept format batch frames/s (one caller) frames/s (several) median ms (one caller) memory MB
-# and before it what `nvidia-smi` or the load of the machine says. A figure beside a busy machine is none.
+# lends its pictures: MODELS names the folder where `lipsync demo` has written them (default: written anew). Set LIPSYNC
+# to the program (default: target/release/lipsync), ROUNDS (3), SECONDS_EACH (8), BATCHES (cpu: 25; cuda: 1,4,8,16,25)
+# and FORMATS ("png"; cuda: "png jpeg"). One line a measurement:
+#   round plan kept format batch, what one caller got, what several got, MB at most
+# and before each round the load of the machine, or what `nvidia-smi` says. A figure beside a busy machine is none.
 set -euo pipefail
 folder=$(realpath "${1:?FOLDER}")
 device=${2:-cpu}
@@ -22,9 +23,11 @@ else
     onnx="execution_providers: [cpu]"
 fi
 work=$(mktemp -d)
+[ -z "${MODELS:-}" ] || MODELS=$(realpath "$MODELS")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-"$lipsync" -q demo --render "$work/film.mp4" >/dev/null 2>&1 || "$lipsync" demo --render "$work/film.mp4"
+models=${MODELS:-$work/models}
+[ -d "$models/sanders" ] || "$lipsync" -q demo --folder "$models" --render "$work/film.mp4"
 for plan in $plans; do
     for cache in $caches; do
         for batch in ${batches//,/ }; do
@@ -40,8 +43,8 @@ models:
   sanders:
     model_path: $folder/generator.onnx
     audio_encoder_path: $folder/audio_encoder.onnx
-    background_dir: ./models/sanders/frames
-    crop_rects_path: ./models/sanders/crop_rects.json
+    background_dir: $models/sanders/frames
+    crop_rects_path: $models/sanders/crop_rects.json
 CONFIG
         done
     done
