@@ -15,6 +15,7 @@ use lipsync::demo::{self, Artist, Files, Who};
 use lipsync::encoder::Format;
 use lipsync::engine;
 use lipsync::engine::{Backend, BackendChoice, BackendOptions, Batch, Cancel, SessionOptions};
+use lipsync::frame::Rect;
 use lipsync::frame::network_io::{
     AUDIO_LEN, FEATURE_LEN, MEL_WINDOW_LEN, PREDICTION_LEN, VISUAL_LEN,
 };
@@ -107,17 +108,23 @@ fn inside(artist: &Artist, index: usize, rgb: &[u8]) -> usize {
         .count()
 }
 
-#[tokio::test]
-async fn the_mouth_is_open_in_loud_speech_and_shut_in_silence() {
-    let folder = tempfile::tempdir().unwrap();
-    let who = Who::Jane;
-    demo::write_avatar(folder.path(), who, 2, || {}).unwrap();
-    let text = demo::config_text(folder.path());
+/// A frame as it is shown: its background's number and its pixels, RGB8.
+type Shown = (usize, Vec<u8>);
+
+/// Frames of the sample's beginning, 0.3 s of silence and then "Hello! Everything you see ...", by the demo's own
+/// configuration.
+async fn rendered(
+    folder: &Path,
+    who: Who,
+    backgrounds: usize,
+    is_picked: impl Fn(u64) -> bool,
+) -> Vec<Shown> {
+    demo::write_avatar(folder, who, backgrounds, || {}).unwrap();
+    let text = demo::config_text(folder);
     let config = Config::parse(&text, Path::new("config.yaml")).unwrap();
     let backend = backend(BackendChoice::Embedded).unwrap();
     let options = LoadOptions::new(&config, &*backend);
     let model = LoadedModel::open(&*backend, config.model(who.name()).unwrap(), &options).unwrap();
-    // 0.3 s of silence, then the sample's "Hello! Everything you see ..."
     let mut sample = AudioReader::from_bytes("speech.flac", demo::speech_sample()).unwrap();
     let windows = first_windows(&model, &mut sample, 40).unwrap();
     let orders = windows.into_iter().map(|(frame, audio)| FrameOrder {
@@ -127,16 +134,78 @@ async fn the_mouth_is_open_in_loud_speech_and_shut_in_silence() {
         flow: 0,
         deadline: None,
     });
-    let picked = orders.filter(|order| order.index < 3 || order.index >= 30);
+    let picked = orders.filter(|order| is_picked(order.index));
     let frames = render_batch(&model, picked, Format::Rgb).await.unwrap();
+    frames
+        .into_iter()
+        .map(|frame| (frame.background, frame.image.into_bytes().to_vec()))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_mouth_is_open_in_loud_speech_and_shut_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let who = Who::Jane;
+    let frames = rendered(folder.path(), who, 2, |index| index < 3 || index >= 30).await;
     let artist = Artist::new(who);
     let shown: Vec<usize> = frames
-        .into_iter()
-        .map(|frame| inside(&artist, frame.background, &frame.image.into_bytes()))
+        .iter()
+        .map(|(background, pixels)| inside(&artist, *background, pixels))
         .collect();
     let (silence, speech) = shown.split_at(3);
     let (most_silent, loudest) = (silence.iter().max().unwrap(), speech.iter().max().unwrap());
     assert!(loudest > &(4 * most_silent + 100), "{shown:?}");
+}
+
+/// The mean step, in levels, from one square ring of pixels to the next one inside it, beyond the background's own:
+/// what is seen as a line. Ring 0 is the rect's border and the step to it comes from outside.
+fn steps(shown: &[u8], background: &[u8], rect: Rect, rings: u32) -> Vec<f64> {
+    let level = |pixels: &[u8], x: u32, y: u32, channel: u32| {
+        i32::from(pixels[(3 * (y * demo::SIZE.width + x) + channel) as usize])
+    };
+    let beyond = |[x, y]: [u32; 2], [from_x, from_y]: [u32; 2]| -> i32 {
+        let step =
+            |pixels, channel| level(pixels, x, y, channel) - level(pixels, from_x, from_y, channel);
+        (0..3)
+            .map(|channel| (step(shown, channel) - step(background, channel)).abs())
+            .sum()
+    };
+    let (left, top) = (rect.x1(), rect.y1());
+    let (right, bottom) = (rect.x2() - 1, rect.y2() - 1);
+    (0..rings)
+        .map(|ring| {
+            let rows = (left..=right).map(|x| {
+                beyond([x, top + ring], [x, top + ring - 1])
+                    + beyond([x, bottom - ring], [x, bottom - ring + 1])
+            });
+            let columns = (top..=bottom).map(|y| {
+                beyond([left + ring, y], [left + ring - 1, y])
+                    + beyond([right - ring, y], [right - ring + 1, y])
+            });
+            let sum: i32 = rows.chain(columns).sum();
+            let pixels = 2 * (rect.size().width + rect.size().height);
+            f64::from(sum) / f64::from(3 * pixels)
+        })
+        .collect()
+}
+
+/// Rings of pixels around where the prediction begins, which is some 5 pixels inside the rect.
+const RINGS: u32 = 12;
+
+#[tokio::test]
+async fn no_line_is_seen_where_the_prediction_begins() {
+    for who in [Who::Sanders, Who::Bob, Who::Jane] {
+        let folder = tempfile::tempdir().unwrap();
+        let artist = Artist::new(who);
+        for (background, pixels) in rendered(folder.path(), who, 1, |index| index == 36).await {
+            let file = Files::of(folder.path(), who).frames.join("frame_0000.png");
+            let whole = image::open(file).unwrap().into_rgb8();
+            // Behind the first rings of the prediction its own detail is what differs.
+            let steps = steps(&pixels, &whole, artist.rect(background), RINGS);
+            let most = steps.iter().copied().fold(0.0, f64::max);
+            assert!(most <= 0.5, "{who:?}: {steps:.2?}");
+        }
+    }
 }
 
 /// Its configuration is there already, on free ports, so that the test disturbs no other server.

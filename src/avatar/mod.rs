@@ -39,7 +39,7 @@ use prepare::Preparation;
 use sources::Sources;
 use video::{AvatarVideo, VideoOptions};
 
-use crate::compositor::{Geometry, Placement};
+use crate::compositor::{Feather, Geometry, Placement};
 use crate::config;
 use crate::encoder::{self, Format};
 use crate::frame::{Frame, Rect, Size};
@@ -67,8 +67,8 @@ pub struct Background {
     pub raw_rect: Frame,
     /// How a prediction gets into its rect.
     pub placement: Placement,
-    /// Pixels inside the rect's border over which a prediction fades into `raw_rect`.
-    pub feather: usize,
+    /// How a prediction fades into `raw_rect`.
+    pub feather: Feather,
     /// How a finished frame on it is encoded.
     pub canvas: encoder::Background,
 }
@@ -122,7 +122,13 @@ impl Background {
     pub fn memory_bytes(&self) -> usize {
         let raw_rect = self.raw_rect.data().len();
         let canvas = self.canvas.memory_bytes();
-        size_of::<Self>() + Seen::BYTES + raw_rect + self.placement.memory_bytes() + canvas
+        let feather = self.feather.memory_bytes();
+        size_of::<Self>()
+            + Seen::BYTES
+            + raw_rect
+            + self.placement.memory_bytes()
+            + feather
+            + canvas
     }
 }
 

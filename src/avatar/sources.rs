@@ -11,10 +11,10 @@ use super::store::{Key, Store, hex};
 use super::{Background, BackgroundError, Backgrounds, CropRects, KeepOptions};
 use crate::compositor::crop;
 use crate::compositor::crop::{CROP_SIDE, Seen};
-use crate::compositor::{Compositor, Geometry};
+use crate::compositor::{Compositor, Feather, Geometry};
 use crate::encoder::{self, Effort, PreparedI420, PreparedPng};
 use crate::frame::network_io::ROI_SIDE;
-use crate::frame::{Frame, Rect};
+use crate::frame::{Frame, Rect, Size};
 
 /// Bytes of a placement at most: the crop around what the network paints.
 const PLACEMENT_BYTES: usize = 3 * (CROP_SIDE * CROP_SIDE - ROI_SIDE * ROI_SIDE);
@@ -130,10 +130,14 @@ impl Sources {
             index,
             seen: Arc::new(Seen::of(&crop)),
             placement: self.compositor.placement(&crop, size),
-            feather: self.feather,
+            feather: self.feather(size),
             raw_rect,
             canvas,
         }
+    }
+
+    fn feather(&self, size: Size) -> Feather {
+        Feather::new(self.feather, self.compositor.geometry(), size)
     }
 
     /// Room for the pixels of `frames` backgrounds, or for the planes of as many and more.
@@ -161,7 +165,11 @@ impl Sources {
     fn limit(&self, count: usize, bytes: impl Fn(usize) -> usize) -> Limit {
         let common = size_of::<Background>() + Seen::BYTES + PLACEMENT_BYTES;
         let mut each: Vec<usize> = (0..self.backgrounds.len())
-            .map(|index| common + self.rect(index).size().rgb_bytes() + bytes(index))
+            .map(|index| {
+                let size = self.rect(index).size();
+                let feather = self.feather(size).memory_bytes();
+                common + feather + size.rgb_bytes() + bytes(index)
+            })
             .collect();
         each.sort_unstable_by(|a, b| b.cmp(a));
         Limit {

@@ -22,7 +22,7 @@ use crate::compositor::crop::{CROP_MARGIN, CROP_SIDE, Crop};
 use crate::frame::Size;
 use crate::frame::network_io::{PREDICTION_LEN, ROI_SIDE};
 
-pub use feather::fade;
+pub use feather::{Feather, fade};
 pub(crate) use kernels::Kernels;
 pub(crate) use resize::{PlanarRow, resize_rows};
 pub(crate) use taps::Taps;

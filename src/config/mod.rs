@@ -402,7 +402,7 @@ pub struct Model {
     pub audio_padding: Padding,
     /// `compositing`: how a prediction gets into the background.
     pub compositing: Geometry,
-    /// `compositing_feather`: pixels inside the rect's border over which a prediction fades into the background.
+    /// `compositing_feather`: pixels over which a prediction fades into the background, from where it begins.
     pub compositing_feather: u32,
     /// `rects`: what happens to a rect that leaves the picture.
     pub rects: RectPolicy,

@@ -235,7 +235,7 @@ fn finish(
     patch.resize(background.placement.size().rgb_bytes(), 0);
     compositor::composite(prediction, &background.placement, patch)?;
     let raw = &background.raw_rect;
-    compositor::fade(patch, raw.data(), raw.size(), background.feather);
+    compositor::fade(patch, raw.data(), raw.size(), &background.feather);
     let composited = Instant::now();
     let image = encoder.encode(&background.canvas, patch, format)?;
     Ok((image, composited - started, composited.elapsed()))

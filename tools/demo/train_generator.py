@@ -12,6 +12,7 @@ filters, and stay as they are: their features of the 300 backgrounds are compute
 whole picture, the two upper levels up, which cost most, on a window of it that moves from step to step.
 """
 
+import math
 import argparse
 import pathlib
 import time
@@ -30,8 +31,8 @@ from train_audio import augmented, entries, features
 
 WINDOW = 160
 RECT_SIDE = 230
-# Pixels of the rect over which the server fades the prediction in: compositing_feather of the demo's avatars.
-FEATHER = 8
+# Pixels over which the server fades the prediction in: compositing_feather of the demo's avatars.
+FEATHER = 20
 MASK_ROWS, MASK_COLUMNS = slice(5, 310), slice(5, 315)
 
 
@@ -202,7 +203,10 @@ def fade(side):
     """How much of the prediction is seen at each pixel of the region, in a rect of `side` pixels."""
     place = (faces.MARGIN + torch.arange(faces.ROI) + 0.5) * side / faces.CROP
     inside = torch.minimum(place, side - place)
-    across = ((inside + 0.5) / (FEATHER + 1)).clamp(max=1)
+    # The prediction begins behind the crop's margin and what bicubic resizing reaches over it.
+    margin = math.ceil(side * (faces.MARGIN + 2) / faces.CROP)
+    t = ((inside - margin + 0.5) / (FEATHER + 1)).clamp(0, 1)
+    across = t * t * (3 - 2 * t)
     return torch.minimum(across[None, :], across[:, None])
 
 

@@ -147,7 +147,7 @@ fn model(mut s: Section<'_, '_>, id: &str, base: &Path, capacity: &Capacity) -> 
             "compositing_feather",
             0,
             0..=64,
-            "pixels inside the rect's border over which the prediction fades into the background; 0: none, as the reference",
+            "pixels over which the prediction fades into the background, from where it begins inside the rect; 0: none, as the reference",
         ) as u32,
         rects: s.choice(
             "rects",
