@@ -146,7 +146,7 @@ async fn rendered(
 async fn the_mouth_is_open_in_loud_speech_and_shut_in_silence() {
     let folder = tempfile::tempdir().unwrap();
     let who = Who::Jane;
-    let frames = rendered(folder.path(), who, 2, |index| index < 3 || index >= 30).await;
+    let frames = rendered(folder.path(), who, 2, |index| !(3..30).contains(&index)).await;
     let artist = Artist::new(who);
     let shown: Vec<usize> = frames
         .iter()

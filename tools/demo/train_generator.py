@@ -12,8 +12,8 @@ filters, and stay as they are: their features of the 300 backgrounds are compute
 whole picture, the two upper levels up, which cost most, on a window of it that moves from step to step.
 """
 
-import math
 import argparse
+import math
 import pathlib
 import time
 
