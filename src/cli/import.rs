@@ -294,7 +294,7 @@ fn write(
 }
 
 /// Writes a file whole, so that a server that reads it meanwhile sees the old or the new one. A link stays one.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let target = match path.canonicalize() {
         Ok(target) => target,

@@ -13,6 +13,7 @@ mod models;
 pub mod output;
 mod serve;
 mod stats;
+mod tenants;
 mod validate_config;
 
 use std::path::PathBuf;
@@ -81,6 +82,10 @@ enum Command {
     Infer(infer::Args),
     /// Measure how fast frames are made
     Bench(bench::Args),
+    /// Say who may call a server, and give them keys
+    Tenants(tenants::Args),
+    /// Show what tenants have used
+    Usage(tenants::usage::Args),
     /// Check a configuration file
     ValidateConfig(validate_config::Args),
     /// Look at the machine, the engine, the configuration and its avatars, and say what does not run
@@ -112,6 +117,8 @@ fn run(cli: &Cli, output: &Output) -> anyhow::Result<ExitCode> {
         Command::Stats(args) => stats::run(&cli.global, args, output),
         Command::Infer(args) => infer::run(&cli.global, args, output),
         Command::Completions(args) => completions::run(args, output),
+        Command::Tenants(args) => tenants::run(&cli.global, args, output),
+        Command::Usage(args) => tenants::usage::run(&cli.global, args, output),
         Command::Bench(args) => bench::run(&cli.global, args, output),
         Command::Doctor(args) => doctor::run(&cli.global, args, output),
         Command::ValidateConfig(args) => Ok(validate_config::run(&cli.global, args, output)),

@@ -8,8 +8,9 @@ mod batch;
 mod error;
 mod reports;
 mod talk;
+mod usage;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -19,6 +20,7 @@ pub use batch::{BatchOrder, BatchReply};
 pub use error::{ClientError, Refusal};
 pub use reports::{Capacity, LoadReport, ModelFigures, ModelReport, ServerReport, Stats};
 pub use talk::{SpeechPosition, Talk, TalkEvent, TalkFrame, TalkInput, TalkOrder, TalkSummary};
+pub use usage::{TenantRefusals, TenantUsage, UsageReport};
 
 use crate::wire::lip_sync_client::LipSyncClient;
 use crate::wire::multi_tenant_lip_sync_client::MultiTenantLipSyncClient;
@@ -170,6 +172,19 @@ impl Client {
     pub async fn info(&self) -> Result<ServerReport, ClientError> {
         let request = self.query(wire::GetServerInfoRequest {});
         let answer = self.talks.clone().get_server_info(request).await;
+        Ok(self.answer(answer)?.into())
+    }
+
+    /// What tenants have used since a time, or ever.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub async fn usage(&self, since: Option<SystemTime>) -> Result<UsageReport, ClientError> {
+        let since = since.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let request = self.query(wire::GetUsageRequest {
+            since_unix_ms: since.map_or(0, |time| time.as_millis() as i64),
+        });
+        let answer = self.talks.clone().get_usage(request).await;
         Ok(self.answer(answer)?.into())
     }
 

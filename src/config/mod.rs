@@ -5,6 +5,7 @@
 //!
 //! Sizes are bytes (the file's MB and GB are powers of 1024), times are [`Duration`]s, and "off" (0 in the file) is `None`.
 
+pub mod add_key;
 pub mod add_model;
 mod choice;
 mod error;
@@ -14,6 +15,7 @@ mod reader;
 mod render;
 mod source;
 mod successors;
+mod tenants_file;
 mod values;
 
 #[cfg(test)]
@@ -25,15 +27,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use choice::{choice, words};
+use ipnet::IpNet;
 
 pub use choice::Choice;
 pub use error::{ConfigErrors, Problem};
 pub use source::Source;
+pub use tenants_file::load_tenants;
 
 use crate::audio::Padding;
 use crate::avatar::Sequence;
 use crate::compositor::Geometry;
 use crate::engine::{BackendChoice, ExecutionProvider, Tune};
+use crate::tenants::{Class, Role, Roster};
 
 // The words of the file for what the rest of the crate defines.
 words! { Padding { Edge = "edge", Zeros = "zeros", } }
@@ -41,6 +46,8 @@ words! { Sequence { PingPong = "ping_pong", Wrap = "wrap", Clamp = "clamp", } }
 words! { Geometry { Inset = "inset", Stretch = "stretch", } }
 words! { BackendChoice { Auto = "auto", OnnxRuntime = "onnxruntime", Embedded = "embedded", } }
 words! { Tune { Auto = "auto", Off = "off", Exhaustive = "exhaustive", } }
+words! { Class { Live = "live", Batch = "batch", } }
+words! { Role { User = "user", Admin = "admin", } }
 words! { ExecutionProvider { Cuda = "cuda", TensorRt = "tensorrt", OpenVino = "openvino", Cpu = "cpu", } }
 
 /// A whole, valid configuration.
@@ -58,6 +65,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// What is logged, how, and where to.
     pub logging: Logging,
+    /// `tenants` and `tenant_defaults`: who may call, and what each may do.
+    pub tenants: Roster,
 }
 
 /// Bytes of a configuration file at most.
@@ -191,6 +200,12 @@ pub struct Server {
     pub stream_audio_bytes: usize,
     /// `tokens_file`: who may call; `None` is everybody.
     pub tokens_file: Option<PathBuf>,
+    /// `tenants_file`: more tenants, in a file of their own.
+    pub tenants_file: Option<PathBuf>,
+    /// `usage_journal`: where usage is kept over restarts; `None` is in memory only.
+    pub usage_journal: Option<PathBuf>,
+    /// `trusted_proxies`: who is believed about whom it forwards.
+    pub trusted_proxies: Vec<IpNet>,
     /// `request_timeout_seconds`: the longest a unary call may take when it brings no deadline of its own.
     pub request_timeout: Option<Duration>,
     /// What a connection may take, and how long it lives.
@@ -325,6 +340,8 @@ pub struct Onnx {
     pub sessions_per_model: Option<usize>,
     /// `intra_threads`: threads inside one session; `None` follows `profile`.
     pub intra_threads: Option<usize>,
+    /// `parallel_runs`: runs at once of all avatars; `None` is what the machine can run at once.
+    pub parallel_runs: Option<usize>,
     /// `max_batch`: frames in one run of the network; `None` is 1 on a CPU and 8 on a GPU.
     pub max_batch: Option<usize>,
     /// `batch_delay_ms`: how long the first frame of a batch waits for company.

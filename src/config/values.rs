@@ -147,6 +147,19 @@ impl Section<'_, '_> {
             .unwrap_or(default)
     }
 
+    /// One of the words of `T`; where none is set, `otherwise`, which some other key has chosen.
+    pub(super) fn choice_or<T: Choice>(
+        &mut self,
+        name: &'static str,
+        shown: T,
+        otherwise: T,
+        meaning: &'static str,
+    ) -> T {
+        let node = self.take(name, &words::<T>().join(", "), shown.word(), meaning);
+        node.and_then(|node| self.word(name, node))
+            .unwrap_or(otherwise)
+    }
+
     /// A list of words of `T`, each at most once; one word may stand without brackets.
     pub(super) fn choices<T: Choice>(
         &mut self,

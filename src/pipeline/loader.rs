@@ -11,7 +11,7 @@ use crate::engine::{Backend, BackendOptions, Plan, PlanOptions, SessionOptions, 
 use crate::pipeline::model_facts::ModelFacts;
 use crate::registry::{Load, LoadError, Loaded, ModelSpec};
 use crate::shortage::Shortage;
-use crate::workers::WorkerOptions;
+use crate::workers::{Turns, WorkerOptions};
 
 /// How every model is loaded.
 #[derive(Clone, Debug)]
@@ -40,14 +40,23 @@ impl LoadOptions {
             Profile::Throughput => (cores, 1),
             Profile::Latency => (1, cores),
         };
+        let sessions = onnx
+            .sessions_per_model
+            .or_else(|| Some(useful_sessions(onnx.worker_count?, gpu)))
+            .unwrap_or(sessions);
+        let threads = onnx.intra_threads.unwrap_or(threads);
+        let parallel_runs = match onnx.parallel_runs {
+            Some(runs) => runs,
+            None if gpu => usize::MAX,
+            // A run that hangs must not stop all others, so there are two at least.
+            None => (cores / threads).max(sessions).max(2),
+        };
         Self {
             workers: WorkerOptions {
-                sessions: onnx
-                    .sessions_per_model
-                    .or_else(|| Some(useful_sessions(onnx.worker_count?, gpu)))
-                    .unwrap_or(sessions),
+                sessions,
+                turns: Arc::new(Turns::new(parallel_runs)),
                 session: SessionOptions {
-                    intra_threads: onnx.intra_threads.unwrap_or(threads),
+                    intra_threads: threads,
                     ..SessionOptions::default()
                 },
                 max_batch: onnx.max_batch.unwrap_or(if gpu { 8 } else { 1 }),

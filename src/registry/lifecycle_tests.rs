@@ -302,6 +302,46 @@ async fn the_least_recently_used_idle_model_is_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reserved_models_make_no_room_for_others() {
+    let reserved = |models: &[&str], count| Reservation {
+        models: models.iter().map(|id| (*id).into()).collect(),
+        count,
+    };
+    let with = |reservations| Limits {
+        reservations,
+        ..limits()
+    };
+    let (registry, _) = registry(with(vec![reserved(&["a", "d"], 1)]));
+    for id in ["a", "b", "c"] {
+        registry.lease(id).await.unwrap();
+        rest().await;
+        advance(Duration::from_secs(1)).await;
+    }
+    // The oldest is reserved, so the next goes.
+    assert_eq!(loaded(&registry), ["a", "c"]);
+    // Whoever reserved it may exchange it for another of its own.
+    registry.lease("d").await.unwrap();
+    assert_eq!(loaded(&registry), ["c", "d"]);
+    // All that is idle is reserved by others: nothing leaves, and the caller is told.
+    let all = vec![reserved(&["c"], 1), reserved(&["d"], 1)];
+    let specs = ["a", "b", "c", "d"].map(|id| spec(id, 1)).into();
+    registry.reconfigure(specs, with(all)).await.unwrap();
+    let error = registry.lease("b").await.unwrap_err();
+    assert!(
+        matches!(error, RegistryError::CapacityFull { .. }),
+        "{error}"
+    );
+    assert_eq!(loaded(&registry), ["c", "d"]);
+    // Limits that are lowered hold for reserved models, too.
+    let mut less = with(vec![reserved(&["c"], 1), reserved(&["d"], 1)]);
+    less.max_models = 1;
+    let specs = ["a", "b", "c", "d"].map(|id| spec(id, 1)).into();
+    registry.reconfigure(specs, less).await.unwrap();
+    rest().await;
+    assert_eq!(loaded(&registry).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_least_frequently_used_idle_model_is_evicted_and_use_ages() {
     let (registry, _) = registry(Limits {
         policy: Policy::Lfu {

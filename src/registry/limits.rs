@@ -1,5 +1,6 @@
 //! Every bound of the registry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ConfigureError;
@@ -26,6 +27,8 @@ pub struct Limits {
     pub backoff_first: Duration,
     /// Longest pause after a failed load.
     pub backoff_max: Duration,
+    /// Models that do not make room for others.
+    pub reservations: Vec<Reservation>,
     /// Whether loads, evictions and unloads are logged (`logging.log_model_operations`). Failures always are.
     pub log_model_operations: bool,
 }
@@ -42,8 +45,26 @@ impl Default for Limits {
             max_waiting: 256,
             backoff_first: Duration::from_secs(1),
             backoff_max: Duration::from_mins(1),
+            reservations: Vec::new(),
             log_model_operations: true,
         }
+    }
+}
+
+/// So many of these models stay in memory when another model needs room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// By id.
+    pub models: Vec<Arc<str>>,
+    /// How many of them.
+    pub count: usize,
+}
+
+impl Reservation {
+    /// Whether it holds for the model.
+    #[must_use]
+    pub fn covers(&self, id: &str) -> bool {
+        self.models.iter().any(|model| **model == *id)
     }
 }
 

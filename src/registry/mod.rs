@@ -41,7 +41,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub use error::{ConfigureError, RegistryError};
 pub use lease::Lease;
 pub use ledger::evict::Policy;
-pub use limits::Limits;
+pub use limits::{Limits, Reservation};
 pub use loader::{Load, LoadError, Loaded, ModelSpec};
 pub use stats::{
     Counters, ModelSnapshot, ModelStats, RejectionCounts, Snapshot, Status, UnloadCounts,

@@ -21,14 +21,15 @@ mod tuning;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic_health::server::health_reporter;
 
-use admission::auth::{Auth, TokensError};
+use admission::auth::Auth;
 use admission::gate::Gate;
+use admission::tokens::TokensError;
 use connections::{Acceptor, Protocol};
 use grpc::service::Service;
 use grpc::zero_copy::Bulk;
@@ -40,6 +41,7 @@ use crate::engine::InferenceError;
 use crate::pipeline::loader::backend_options;
 use crate::pipeline::{LoadOptions, Loader, Tuner, memory};
 use crate::registry::{ConfigureError, Limits, Policy, PreloadReport, Registry, log_report};
+use crate::tenants::{Accounts, Journal, JournalError, unix};
 use crate::wire;
 use crate::wire::lip_sync_server::LipSyncServer;
 use crate::wire::multi_tenant_lip_sync_server::MultiTenantLipSyncServer;
@@ -84,6 +86,9 @@ pub enum StartError {
     /// The published messages cannot be described.
     #[error("cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The journal of usage.
+    #[error(transparent)]
+    Usage(#[from] JournalError),
     /// A step of the start panicked.
     #[error("the start crashed")]
     Crashed,
@@ -108,7 +113,7 @@ impl Server {
     /// # Errors
     /// If there is no engine, the tokens file is broken, or an address cannot be had.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let auth = Auth::load(config.server.tokens_file.as_deref())?;
+        let auth = Auth::load(&config)?;
         let ports = &config.server;
         let each = ports.connections.per_address;
         let places = (handles::connections(ports)?, each);
@@ -129,15 +134,17 @@ impl Server {
         let backend = backend.await.map_err(|_| StartError::Crashed)??;
         let engine = backend.info().clone();
         memory::suit(&engine);
+        let accounts = accounts(&config)?;
         let options = LoadOptions::new(&config, &*backend);
+        let turns = Arc::clone(&options.workers.turns);
         let tuner = Tuner::new(Arc::clone(&backend), options.clone());
         let loader = Loader::new(Arc::clone(&backend), options);
         let catalog = loader.catalog().clone();
-        let registry = Registry::start(loader, Loader::specs(&config), limits(&config))?;
+        let registry = Registry::start(loader, Loader::specs(&config), limits(&config, &auth))?;
         let (health, health_service) = health_reporter();
         let settings = Settings { config, auth };
         let state = Arc::new(ServerState::new(
-            settings, registry, catalog, engine, health,
+            settings, accounts, turns, registry, catalog, engine, health,
         ));
         state.advance(Phase::Starting).await;
 
@@ -244,6 +251,22 @@ impl Server {
     }
 }
 
+/// The tenants' accounts, which go on where the last server's ended.
+fn accounts(config: &Config) -> Result<Accounts, JournalError> {
+    let Some(path) = &config.server.usage_journal else {
+        return Ok(Accounts::default());
+    };
+    let (journal, kept, damaged) = Journal::open(path, unix(SystemTime::now()))?;
+    if damaged > 0 {
+        tracing::warn!(
+            path = %path.display(),
+            lines = damaged,
+            "damaged lines of server.usage_journal are left out; the last may have been cut short by a crash"
+        );
+    }
+    Ok(Accounts::new(journal, kept))
+}
+
 async fn bind(
     listen: &Listen,
     key: &'static str,
@@ -314,7 +337,7 @@ async fn report(state: Arc<ServerState>) {
 }
 
 /// The registry's bounds, as configured.
-pub(crate) fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, auth: &Auth) -> Limits {
     let capacity = &config.capacity;
     Limits {
         max_models: capacity.max_models,
@@ -329,6 +352,7 @@ pub(crate) fn limits(config: &Config) -> Limits {
         backoff_first: capacity.load_retry,
         backoff_max: capacity.load_retry_max,
         log_model_operations: config.logging.log_model_operations,
+        reservations: auth.reservations(&config.models.iter().map(|model| model.id.as_str())),
         ..Limits::default()
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use crate::config::{Config, ConfigErrors, Server};
 use crate::pipeline::Loader;
 use crate::registry::{ConfigureError, ReconfigureReport};
-use crate::server::admission::auth::{Auth, TokensError};
+use crate::server::admission::auth::Auth;
+use crate::server::admission::tokens::TokensError;
 use crate::server::limits;
 use crate::server::state::{ServerState, Settings};
 
@@ -94,13 +95,13 @@ impl ServerState {
         let path = old.config.path.clone();
         let read = tokio::task::spawn_blocking(move || -> Result<Settings, ReloadError> {
             let config = Config::load(&path)?;
-            let auth = Auth::load(config.server.tokens_file.as_deref())?;
+            let auth = Auth::load(&config)?;
             Ok(Settings { config, auth })
         });
         let new = read.await.map_err(|_| ReloadError::Crashed)??;
         let report = self
             .registry()
-            .reconfigure(Loader::specs(&new.config), limits(&new.config))
+            .reconfigure(Loader::specs(&new.config), limits(&new.config, &new.auth))
             .await?;
         for key in needs_restart(&old.config, &new.config) {
             tracing::warn!(
@@ -131,7 +132,9 @@ pub(super) struct Version(Vec<(u64, SystemTime)>);
 impl Version {
     /// The present one; `None` if a file cannot be looked at.
     fn of(config: &Config) -> Option<Self> {
-        let files = std::iter::once(&config.path).chain(&config.server.tokens_file);
+        let files = std::iter::once(&config.path)
+            .chain(&config.server.tokens_file)
+            .chain(&config.server.tenants_file);
         let file = |path: &PathBuf| {
             let data = std::fs::metadata(path).ok()?;
             Some((data.len(), data.modified().ok()?))
@@ -176,7 +179,6 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "capacity.video_cache_mb",
             old.capacity.video_cache_bytes != new.capacity.video_cache_bytes,
         ),
-        ("onnx", *onnx != new.onnx),
         ("logging.level", logging.level != new.logging.level),
         ("logging.format", logging.format != new.logging.format),
         ("logging.log_file", logging.log_file != new.logging.log_file),
@@ -197,6 +199,10 @@ fn server_keys(old: &Server, new: &Server) -> [(&'static str, bool); 15] {
         ("server.port", old.listen != new.listen),
         ("server.http_port", old.http != new.http),
         ("server.metrics_port", old.metrics != new.metrics),
+        (
+            "server.usage_journal",
+            old.usage_journal != new.usage_journal,
+        ),
         (
             "server.max_message_size_mb",
             old.max_message_bytes != new.max_message_bytes,

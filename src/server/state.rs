@@ -1,7 +1,7 @@
 //! What all calls share: the registry, the settings in force, the counters, and where in its life the server is.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, watch};
 use tonic_health::ServingStatus;
@@ -17,7 +17,11 @@ use crate::server::admission::messages::MessageMemory;
 use crate::server::grpc::status::Failure;
 use crate::server::observe::gauges::Gauges;
 use crate::server::observe::metrics::Metrics;
+use crate::server::observe::usage::UsageCounters;
 use crate::server::reload::LastRead;
+use crate::tenants::Accounts;
+use crate::tenants::shares::{Claim, NoPlace, Partner};
+use crate::workers::Turns;
 
 /// The services whose health is reported; "" is the whole server.
 const HEALTH_NAMES: [&str; 3] = ["", "lipsync.MultiTenantLipSync", "lipsync.LipSync"];
@@ -50,6 +54,9 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct ServerState {
     settings: watch::Sender<Arc<Settings>>,
+    accounts: Arc<Accounts>,
+    /// Where the frames of all models take turns, by tenant.
+    turns: Arc<Turns>,
     registry: Registry<Loader>,
     catalog: ModelFacts,
     engine: BackendInfo,
@@ -71,6 +78,8 @@ impl ServerState {
     /// The state of a server that starts.
     pub(super) fn new(
         settings: Settings,
+        accounts: Accounts,
+        turns: Arc<Turns>,
         registry: Registry<Loader>,
         catalog: ModelFacts,
         engine: BackendInfo,
@@ -85,11 +94,15 @@ impl ServerState {
         );
         let server = &settings.config.server;
         let messages = MessageMemory::new(server.messages.memory_bytes, server.messages.wait);
+        turns.set_rules(settings.auth.flow_rules());
+        let accounts = Arc::new(accounts);
         Self {
             message_bytes_max: server.max_message_bytes,
             messages,
+            turns,
             settings: watch::Sender::new(Arc::new(settings)),
-            metrics: Metrics::new(gauges),
+            metrics: Metrics::new(gauges, UsageCounters(Arc::clone(&accounts))),
+            accounts,
             registry,
             catalog,
             engine,
@@ -112,14 +125,22 @@ impl ServerState {
 
     /// Waits until the token that `caller` came with is not in force any more.
     pub(super) async fn revoked(&self, caller: &Caller) {
+        /// How often it is seen that a tenant's time is over.
+        const LOOK: Duration = Duration::from_secs(1);
         let mut settings = self.settings.subscribe();
-        // The sender is `self`'s own, so the channel cannot be closed.
-        let _ = settings
-            .wait_for(|settings| !settings.auth.still_knows(caller))
-            .await;
+        let expires = caller.tenant().expires.is_some();
+        loop {
+            let change = settings.wait_for(|settings| !settings.auth.still_knows(caller));
+            let look = if expires { LOOK } else { Duration::MAX };
+            // The sender is `self`'s own, so the channel cannot be closed.
+            if tokio::time::timeout(look, change).await.is_ok() {
+                break;
+            }
+        }
     }
 
     pub(super) fn set_settings(&self, settings: Settings) {
+        self.turns.set_rules(settings.auth.flow_rules());
         self.settings.send_replace(Arc::new(settings));
     }
 
@@ -145,6 +166,12 @@ impl ServerState {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What tenants have used.
+    #[must_use]
+    pub(super) fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
     }
 
     /// When the server started.
@@ -188,34 +215,41 @@ impl ServerState {
     }
 
     /// A place for a call, kept until its answer has left.
-    pub(super) fn enter_call(&self) -> Result<Place, Failure> {
+    pub(super) fn enter_call(&self, caller: &Caller) -> Result<Place, Failure> {
         let limit = self.settings().config.server.max_concurrent_requests;
-        self.enter(&self.calls, "requests", limit, "max_concurrent_requests")
+        let most = caller.tenant().terms.max_requests;
+        let kind = ("requests", "max_concurrent_requests");
+        self.enter(&self.calls, caller, most, limit, kind)
     }
 
     /// A place for a stream, kept until it ends.
     ///
     /// # Errors
-    /// If `server.max_streams` are open, or the server drains.
-    pub fn enter_stream(&self) -> Result<Place, Failure> {
+    /// If the caller has all the streams that there are for it, or the server drains.
+    pub(super) fn enter_stream(&self, caller: &Caller) -> Result<Place, Failure> {
         let limit = self.settings().config.server.max_streams;
-        self.enter(&self.streams, "streams", limit, "max_streams")
+        let most = caller.tenant().terms.max_streams;
+        self.enter(
+            &self.streams,
+            caller,
+            most,
+            limit,
+            ("streams", "max_streams"),
+        )
     }
 
     /// A place for a call that looks only, kept until its answer has left. Also a server that drains answers.
-    pub(super) fn enter_lookup(&self) -> Result<Place, Failure> {
+    pub(super) fn enter_lookup(&self, caller: &Caller) -> Result<Place, Failure> {
         let limit = self.settings().config.server.max_concurrent_lookups;
-        let (what, key) = ("lookups", "max_concurrent_lookups");
-        let place = self.lookups.enter(limit);
-        place.ok_or(Failure::Overloaded { what, limit, key })
+        let kind = ("lookups", "max_concurrent_lookups");
+        Self::claim(&self.lookups, caller, None, limit, kind, &[])
     }
 
     /// A place for a call that watches, kept until it ends.
-    pub(super) fn enter_watch(&self) -> Result<Place, Failure> {
+    pub(super) fn enter_watch(&self, caller: &Caller) -> Result<Place, Failure> {
         let limit = self.settings().config.server.max_watches;
-        let (what, key) = ("watches", "max_watches");
-        let place = self.watches.enter(limit);
-        place.ok_or(Failure::Overloaded { what, limit, key })
+        let kind = ("watches", "max_watches");
+        Self::claim(&self.watches, caller, None, limit, kind, &[])
     }
 
     /// The largest message, received or sent: as configured at start, since half of what keeps to it is built then.
@@ -231,16 +265,40 @@ impl ServerState {
     fn enter(
         &self,
         occupancy: &Occupancy,
-        what: &'static str,
+        caller: &Caller,
+        most: Option<usize>,
         limit: usize,
-        key: &'static str,
+        kind: (&'static str, &'static str),
     ) -> Result<Place, Failure> {
-        let place = occupancy.enter(limit);
+        let settings = self.settings();
+        let partners = settings.auth.partners();
+        let place = Self::claim(occupancy, caller, most, limit, kind, partners);
         // Asked only now: a drain that began meanwhile either sees the place or refuses it.
         if self.phase() >= Phase::Draining {
             return Err(Failure::Draining);
         }
-        place.ok_or(Failure::Overloaded { what, limit, key })
+        place
+    }
+
+    /// A place, also while the server drains.
+    fn claim(
+        occupancy: &Occupancy,
+        caller: &Caller,
+        most: Option<usize>,
+        limit: usize,
+        (what, key): (&'static str, &'static str),
+        partners: &[Partner],
+    ) -> Result<Place, Failure> {
+        let place = occupancy.enter(&Claim {
+            flow: caller.flow,
+            most,
+            places: limit,
+            partners,
+        });
+        place.map_err(|no| match no {
+            NoPlace::Full => Failure::Overloaded { what, limit, key },
+            NoPlace::OwnLimit(limit) => Failure::TenantLimit { what, limit },
+        })
     }
 
     /// Calls in progress.

@@ -8,7 +8,7 @@
 //!
 //! Every promise is about the caller of one frame: it gets its own frame's prediction or one error; a full queue is
 //! said at once; a frame whose caller went away or whose deadline passed is dropped before it costs a run, and stops
-//! a run that nobody else waits for; the frames of one flow keep their order, and flows take turns. A session that
+//! a run that nobody else waits for; the frames of one flow keep their order, and flows share by weight. A session that
 //! panics or hangs fails its own frames only and is replaced.
 
 use std::fmt;
@@ -35,9 +35,11 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod turns;
 mod watch;
 
 pub use buffers::Prediction;
+pub use turns::{FlowRule, Turns};
 pub use watch::WorkersWatch;
 
 /// How many sessions there are and what they may take on.
@@ -57,6 +59,8 @@ pub struct WorkerOptions {
     pub hang_timeout: Duration,
     /// How long a run that was told to stop may take to do so before its thread is abandoned.
     pub stop_timeout: Duration,
+    /// Where sessions take turns with those of other networks.
+    pub turns: Arc<Turns>,
     /// Whether each session runs one black frame when it is opened, so that memory and first-run costs are paid
     /// then and not by the first request.
     pub warm_up: bool,
@@ -72,6 +76,7 @@ impl Default for WorkerOptions {
             queue_frames: 256,
             hang_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(2),
+            turns: Arc::default(),
             warm_up: true,
         }
     }
@@ -112,7 +117,7 @@ impl FrameInput {
         self
     }
 
-    /// The same frame in another flow, usually the request's number.
+    /// The same frame in another flow: its tenant's.
     #[must_use]
     pub fn with_flow(mut self, flow: u64) -> Self {
         self.flow = flow;

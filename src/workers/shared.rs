@@ -1,5 +1,6 @@
 //! What the callers, the session threads and the supervisor share, behind one lock.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,12 @@ use crate::workers::queue::FairQueue;
 use crate::workers::state::{
     FrameWaiter, QueuedFrame, Run, RunTimes, SessionSlot, Taken, WorkState, fail,
 };
+use crate::workers::turns::{Line, Turn};
 use crate::workers::watch::WorkersWatch;
 use crate::workers::{WorkerOptions, WorkerStats};
+
+/// What a frame is taken to cost before one has been measured.
+const FRAME_COST_FIRST: Duration = Duration::from_millis(20);
 
 /// See the module's head.
 pub(super) struct Shared {
@@ -19,6 +24,10 @@ pub(super) struct Shared {
     max_batch: usize,
     buffers: Arc<Buffers>,
     state: Arc<Mutex<WorkState>>,
+    /// Where this network stands in the list of turns.
+    line: Line,
+    /// Said before `work` and `line` are woken to end.
+    is_closing: AtomicBool,
     /// Session threads wait here for frames.
     work: Condvar,
     /// The supervisor waits here for something earlier than it knows of.
@@ -43,6 +52,7 @@ impl Shared {
             buffers: Buffers::new(2 * sessions + 2),
             state: Arc::new(Mutex::new(WorkState {
                 queue: FairQueue::new(options.queue_frames),
+                frame_cost: FRAME_COST_FIRST,
                 slots,
                 next_id: 0,
                 closing: false,
@@ -50,6 +60,8 @@ impl Shared {
                 supervisor_wakes: None,
                 stats,
             })),
+            line: Line::new(Arc::clone(&options.turns)),
+            is_closing: AtomicBool::new(false),
             network,
             options,
             work: Condvar::new(),
@@ -98,12 +110,14 @@ impl Shared {
         }
         let (flow, deadline) = (job.frame.flow, job.frame.deadline);
         let id = state.next_id;
-        state
-            .queue
-            .push(flow, id, job)
-            .map_err(|_| InferenceError::QueueFull {
-                limit: self.options.queue_frames,
-            })?;
+        let full = || InferenceError::QueueFull {
+            limit: self.options.queue_frames,
+        };
+        let pushed = state.queue.push(flow, id, job, |flow| self.line.rule(flow));
+        if let Some(displaced) = pushed.map_err(|_| full())? {
+            let _ = displaced.reply.send(Err(full()));
+        }
+        self.line.offer(state.queue.flows());
         state.next_id += 1;
         if let Some(deadline) = deadline {
             self.wake_supervisor(&mut state, deadline);
@@ -117,6 +131,7 @@ impl Shared {
         let mut state = self.lock();
         if state.queue.remove(flow, id).is_some() {
             state.stats.dropped += 1;
+            self.line.offer(state.queue.flows());
             return;
         }
         for run in state.slots.iter_mut().filter_map(|slot| slot.run.as_mut()) {
@@ -154,7 +169,14 @@ impl Shared {
                         .0;
                 }
                 Some(_) => {
-                    if let Some(taken) = self.start_run(&mut state, slot, now) {
+                    drop(state);
+                    let turn = self.line.wait(|| self.is_closing.load(Ordering::Acquire));
+                    state = self.lock();
+                    let is_over = state.closing || state.slots[slot].generation != generation;
+                    if let Some(turn) = turn
+                        && !is_over
+                        && let Some(taken) = self.start_run(&mut state, slot, turn)
+                    {
                         return Some(taken);
                     }
                 }
@@ -173,17 +195,20 @@ impl Shared {
     }
 
     /// Moves up to a batch of frames from the queue into the slot; `None` if all of them had expired.
-    fn start_run(&self, state: &mut WorkState, slot: usize, now: Instant) -> Option<Taken> {
+    fn start_run(&self, state: &mut WorkState, slot: usize, turn: Turn) -> Option<Taken> {
+        let now = Instant::now();
+        let cost = state.frame_cost;
         let mut frames = Vec::with_capacity(self.max_batch);
         let mut waiters = Vec::with_capacity(self.max_batch);
         while frames.len() < self.max_batch
-            && let Some((id, job)) = state.queue.pop()
+            && let Some((flow, id, job)) = state.queue.pop(|flow| self.line.start(flow))
         {
             if job.is_expired(now) {
                 state.stats.dropped += 1;
                 let _ = job.reply.send(Err(InferenceError::DeadlineExceeded));
                 continue;
             }
+            self.line.charge(flow, cost);
             waiters.push(Some(FrameWaiter {
                 id,
                 reply: job.reply,
@@ -192,6 +217,7 @@ impl Shared {
             }));
             frames.push(job.frame);
         }
+        self.line.offer(state.queue.flows());
         if frames.is_empty() {
             return None;
         }
@@ -201,6 +227,7 @@ impl Shared {
             cancel: cancel.clone(),
             started: now,
             give_up_at: None,
+            turn,
         });
         self.wake_supervisor(state, now + self.options.hang_timeout);
         Some(Taken { frames, cancel })
@@ -227,20 +254,30 @@ impl Shared {
         if matches!(outcome, Err(InferenceError::WorkerPanicked { .. })) {
             state.stats.replaced += 1;
         }
-        let frames = run.waiters.len();
+        let Run {
+            waiters,
+            started,
+            give_up_at,
+            turn,
+            ..
+        } = run;
+        drop(turn);
+        let frames = waiters.len();
         if outcome.is_ok() {
             state.stats.frames += frames as u64;
             state.stats.batches += 1;
             state.stats.inference += times.inference;
+            let cost = (times.visual + times.inference) / u32::try_from(frames).unwrap_or(u32::MAX);
+            state.frame_cost = (state.frame_cost * 7 + cost) / 8;
         }
         drop(state);
         match outcome {
             Ok(buffer) => {
                 let buffer = Arc::new(buffer);
                 let share = u32::try_from(frames).unwrap_or(u32::MAX);
-                for (index, waiter) in run.waiters.into_iter().enumerate() {
+                for (index, waiter) in waiters.into_iter().enumerate() {
                     if let Some(waiter) = waiter {
-                        let queued = run.started.saturating_duration_since(waiter.queued_at);
+                        let queued = started.saturating_duration_since(waiter.queued_at);
                         let buffer = Arc::clone(&buffer);
                         let mut prediction = Prediction::new(buffer, index);
                         prediction.visual = times.visual / share;
@@ -250,10 +287,10 @@ impl Shared {
                     }
                 }
             }
-            Err(InferenceError::Cancelled) if run.give_up_at.is_some() => {
-                fail(run.waiters, &self.hung());
+            Err(InferenceError::Cancelled) if give_up_at.is_some() => {
+                fail(waiters, &self.hung());
             }
-            Err(error) => fail(run.waiters, &error),
+            Err(error) => fail(waiters, &error),
         }
         true
     }
@@ -271,6 +308,7 @@ impl Shared {
             for job in state.queue.take_if(|_| true) {
                 let _ = job.reply.send(Err(error.clone()));
             }
+            self.line.offer(std::iter::empty());
         }
     }
 
@@ -294,6 +332,11 @@ impl Shared {
         }
     }
 
+    /// Tells the list of turns whose frames wait.
+    pub(super) fn offer(&self, state: &WorkState) {
+        self.line.offer(state.queue.flows());
+    }
+
     fn wake_supervisor(&self, state: &mut WorkState, at: Instant) {
         if state.supervisor_wakes.is_none_or(|known| at < known) {
             state.supervisor_wakes = Some(at);
@@ -311,12 +354,14 @@ impl Shared {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
+        self.is_closing.store(true, Ordering::Release);
         for job in state.queue.take_if(|_| true) {
             let _ = job.reply.send(Err(InferenceError::Cancelled));
         }
         for run in state.slots.iter().filter_map(|slot| slot.run.as_ref()) {
             run.cancel.cancel();
         }
+        self.line.offer(std::iter::empty());
         self.work.notify_all();
         self.watch.notify_all();
         self.ended.notify_all();

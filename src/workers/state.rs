@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::engine::{Cancel, InferenceError};
 use crate::workers::buffers::Prediction;
 use crate::workers::queue::FairQueue;
+use crate::workers::turns::Turn;
 use crate::workers::{FrameInput, WorkerStats};
 
 pub(super) type FrameReply = oneshot::Sender<Result<Prediction, InferenceError>>;
@@ -40,6 +41,8 @@ pub(super) struct Run {
     pub(super) started: Instant,
     /// Set when the run has been told to stop because it took too long: when to give the thread up.
     pub(super) give_up_at: Option<Instant>,
+    /// Given back when the run has ended or its thread is given up.
+    pub(super) turn: Turn,
 }
 
 impl Run {
@@ -63,6 +66,8 @@ pub(super) struct SessionSlot {
 
 pub(super) struct WorkState {
     pub(super) queue: FairQueue<QueuedFrame>,
+    /// What a frame takes of a session, as of late.
+    pub(super) frame_cost: Duration,
     pub(super) slots: Vec<SessionSlot>,
     pub(super) next_id: u64,
     pub(super) closing: bool,

@@ -45,6 +45,9 @@ impl Shared {
         let now = Instant::now();
         let expired = state.queue.take_if(|job| job.is_expired(now));
         state.stats.dropped += expired.len() as u64;
+        if !expired.is_empty() {
+            self.offer(&state);
+        }
         for job in expired {
             let _ = job.reply.send(Err(InferenceError::DeadlineExceeded));
         }

@@ -117,7 +117,8 @@ async fn frames_of_a_flow_keep_their_order_and_flows_take_turns() {
         ticket.await.unwrap();
     }
     let order: Vec<f32> = fake.runs().concat();
-    assert_eq!(order, [0.0, 1.0, 10.0, 2.0, 11.0, 3.0]);
+    // Flow 1 has had a frame already.
+    assert_eq!(order, [0.0, 10.0, 1.0, 11.0, 2.0, 3.0]);
 }
 
 #[tokio::test]
@@ -205,16 +206,22 @@ async fn a_full_queue_is_said_at_once() {
     let running = submit(&workers, 0.0, 1);
     fake.wait_for_runs(1);
     let waiting = [submit(&workers, 1.0, 1), submit(&workers, 2.0, 1)];
-    let error = workers.submit(frame(3.0)).unwrap_err();
+    let error = workers.submit(frame(3.0).with_flow(1)).unwrap_err();
     assert!(
         matches!(error, InferenceError::QueueFull { limit: 2 }),
         "{error}"
     );
+    // Another flow has less than its share of the queue: the newest frame makes way.
+    let other = submit(&workers, 4.0, 2);
     fake.resume();
     running.await.unwrap();
-    for ticket in waiting {
-        ticket.await.unwrap();
-    }
+    other.await.unwrap();
+    let [kept, displaced] = waiting;
+    kept.await.unwrap();
+    assert!(matches!(
+        displaced.await,
+        Err(InferenceError::QueueFull { .. })
+    ));
 }
 
 #[tokio::test]

@@ -20,3 +20,4 @@ mod observed;
 mod plans;
 mod reloads;
 mod stress;
+mod tenants;

@@ -3,6 +3,9 @@
 mod models;
 mod onnx;
 mod server;
+mod tenants;
+
+pub(super) use tenants::roster;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,12 +22,28 @@ pub(super) fn config(root: Option<&Node>, path: &Path, report: &mut Report) -> C
     let base = path.parent().unwrap_or(Path::new(""));
     let start = Place { line: 1, column: 1 };
     let mut top = Section::open(root, "", String::new(), start, report);
-    let [server_at, capacity_at, onnx_at, models_at, logging_at] = [
+    let [
+        server_at,
+        capacity_at,
+        onnx_at,
+        models_at,
+        logging_at,
+        defaults_at,
+        tenants_at,
+    ] = [
         ("server", "addresses and limits"),
         ("capacity", "what may be in memory, and who leaves first"),
         ("onnx", "how the networks run"),
         ("models", "the avatars, by name"),
         ("logging", "what is logged, how, and where to"),
+        (
+            "tenant_defaults",
+            "what every tenant may do, unless its own keys say otherwise",
+        ),
+        (
+            "tenants",
+            "who may call, by name; without any, and without tokens, everybody",
+        ),
     ]
     .map(|(name, meaning)| (top.take(name, "section", "", meaning), top.place(name)));
     top.finish();
@@ -37,6 +56,7 @@ pub(super) fn config(root: Option<&Node>, path: &Path, report: &mut Report) -> C
         onnx: onnx::read(section("onnx", onnx_at, report), base, original),
         models: Vec::new(),
         logging: logging(section("logging", logging_at, report), base),
+        tenants: roster(defaults_at, tenants_at, report),
     };
     let models = models::read(section("models", models_at, report), base, &config.capacity);
     Config { models, ..config }

@@ -64,6 +64,12 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path, original: OriginalKeys) 
             "sessions per avatar, each with its own thread and memory",
         )),
         intra_threads: count(s.optional_integer("intra_threads", "by profile", 1..=256, "threads inside one session")),
+        parallel_runs: count(s.optional_integer(
+            "parallel_runs",
+            "as many as the cores can run, and an avatar's sessions; on a GPU any number",
+            1..=65_536,
+            "runs of networks at once, of all avatars together; more wait their turn, by tenant",
+        )),
         max_batch: count(s.optional_integer(
             "max_batch",
             "1 on a CPU, 8 on a GPU",

@@ -1,6 +1,6 @@
 //! `server`: addresses, limits and times.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{MIB, count, resolve, unless_zero};
 use crate::config::reader::Section;
@@ -37,13 +37,30 @@ pub(super) fn read(mut s: Section<'_, '_>, base: &Path) -> (Server, OriginalKeys
             1..=65_536,
             "Talk streams open at once; more are refused with RESOURCE_EXHAUSTED",
         ) as usize,
-        tokens_file: s
-            .path(
-                "tokens_file",
-                "none: everybody may call",
-                "who may call: lines of `user NAME TOKEN` or `admin NAME TOKEN`",
-            )
-            .map(|path| resolve(base, path)),
+        tokens_file: file(
+            &mut s,
+            base,
+            ["tokens_file", "none: everybody may call", "who may call: lines of `user NAME TOKEN` or `admin NAME TOKEN`"],
+        ),
+        tenants_file: file(
+            &mut s,
+            base,
+            ["tenants_file", "none", "more tenants, in a file with the sections `tenants` and `tenant_defaults`"],
+        ),
+        usage_journal: file(
+            &mut s,
+            base,
+            [
+                "usage_journal",
+                "none: since the start only",
+                "a file that keeps what each tenant used, exact also after a crash of the server; it is made if need be",
+            ],
+        ),
+        trusted_proxies: super::tenants::networks(
+            &mut s,
+            "trusted_proxies",
+            "addresses of proxies, such as 10.0.0.0/8, whose x-forwarded-for and x-tenant are believed",
+        ),
         stream_audio_bytes: (s.number(
             "stream_audio_mb",
             4.0,
@@ -267,4 +284,14 @@ fn original_keys(s: &mut Section<'_, '_>) -> OriginalKeys {
             "the original's key for `onnx.queue_frames`, which begins at 25: a smaller one means 25",
         )),
     }
+}
+
+/// A file: its key, what holds without it, and what it is for.
+fn file(
+    s: &mut Section<'_, '_>,
+    base: &Path,
+    [name, otherwise, meaning]: [&'static str; 3],
+) -> Option<PathBuf> {
+    let path = s.path(name, otherwise, meaning);
+    path.map(|path| resolve(base, path))
 }

@@ -58,9 +58,15 @@ impl<L: Load> Ledger<L> {
             models: 0,
             bytes: 0,
         };
+        let kept = match which {
+            Count::AfterEvictions { keep } => self.reserved_to_the_end(keep),
+            Count::Held | Count::AfterDrops => Vec::new(),
+        };
         for (index, entry) in self.entries.iter().enumerate() {
             let evictable = match which {
-                Count::AfterEvictions { keep } => index != keep && entry.idle(),
+                Count::AfterEvictions { keep } => {
+                    index != keep && entry.idle() && !kept.contains(&index)
+                }
                 Count::Held | Count::AfterDrops => false,
             };
             let loading = entry.loading_bytes();
@@ -244,11 +250,53 @@ impl<L: Load> Ledger<L> {
         true
     }
 
+    /// Whether an idle model stays although `asking` needs room: whoever reserved it has no more than it reserved.
+    fn is_reserved(&self, index: usize, asking: usize) -> bool {
+        let id = |index: usize| &*self.entries[index].spec.id;
+        self.limits.reservations.iter().any(|reservation| {
+            let resident = |entry: &&Entry<L>| {
+                matches!(entry.state, State::Ready { .. }) && reservation.covers(&entry.spec.id)
+            };
+            reservation.covers(id(index))
+                && !reservation.covers(id(asking))
+                && self.entries.iter().filter(resident).count() <= reservation.count
+        })
+    }
+
+    /// The idle models that stay when all others have been evicted for `asking`: of each reservation the largest, so
+    /// that no more room is hoped for than there will be.
+    fn reserved_to_the_end(&self, asking: usize) -> Vec<usize> {
+        let mut kept = Vec::new();
+        for reservation in &self.limits.reservations {
+            if reservation.covers(&self.entries[asking].spec.id) {
+                continue;
+            }
+            let of = |entry: &Entry<L>| {
+                matches!(entry.state, State::Ready { .. }) && reservation.covers(&entry.spec.id)
+            };
+            let all = self
+                .entries
+                .iter()
+                .enumerate()
+                .filter(|(_, entry)| of(entry));
+            let (idle, busy): (Vec<_>, Vec<_>) = all.partition(|(_, entry)| entry.idle());
+            let mut idle: Vec<_> = idle
+                .into_iter()
+                .map(|(index, entry)| (entry.settled().map_or(0, |g| g.memory_bytes), index))
+                .collect();
+            idle.sort_unstable_by(|a, b| b.cmp(a));
+            let stay = reservation.count.saturating_sub(busy.len());
+            kept.extend(idle.into_iter().take(stay).map(|(_, index)| index));
+        }
+        kept
+    }
+
     /// Evicts the policy's choice among the idle models.
     fn evict_one(&mut self, keep: Option<usize>, now: Moment) -> bool {
         let candidates = self.entries.iter().enumerate();
         let candidates = candidates
             .filter(|(index, entry)| Some(*index) != keep && entry.idle())
+            .filter(|(index, _)| keep.is_none_or(|asking| !self.is_reserved(*index, asking)))
             .map(|(key, entry)| Candidate {
                 key,
                 last_used: entry.last_used,

@@ -32,6 +32,9 @@ impl Refused {
     }
 }
 
+/// Whose refusals are counted where nobody is known.
+const NOBODY: &str = "nobody";
+
 /// Lets a call in: its token is looked at before a place is taken, so that a stranger occupies nothing.
 ///
 /// # Errors
@@ -41,10 +44,12 @@ pub(in crate::server) fn admit(
     rpc: Rpc,
     caller: Result<Caller, Failure>,
 ) -> Result<Admitted, Refused> {
+    let mut name = NOBODY.to_owned();
     let admitted = caller
         .map_err(|failure| Refused::new(failure, Rights::Use))
         .and_then(|caller| {
             let rights = caller.rights;
+            caller.name().clone_into(&mut name);
             match place(state, rpc, &caller) {
                 Ok(place) => Ok(Admitted {
                     caller,
@@ -55,6 +60,7 @@ pub(in crate::server) fn admit(
         });
     if let Err(refused) = &admitted {
         state.metrics().rejected(refused.failure.reason());
+        state.accounts().refused(&name, refused.failure.reason());
     }
     admitted
 }
@@ -64,9 +70,9 @@ fn place(state: &ServerState, rpc: Rpc, caller: &Caller) -> Result<Place, Failur
         return Err(Failure::Forbidden);
     }
     match rpc.kind {
-        Kind::Look => state.enter_lookup(),
-        Kind::Work => state.enter_call(),
-        Kind::Stream => state.enter_stream(),
-        Kind::Watch => state.enter_watch(),
+        Kind::Look => state.enter_lookup(caller),
+        Kind::Work => state.enter_call(caller),
+        Kind::Stream => state.enter_stream(caller),
+        Kind::Watch => state.enter_watch(caller),
     }
 }

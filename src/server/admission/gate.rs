@@ -169,7 +169,7 @@ fn enter<B>(
         let path = request.uri().path().chars().take(PATH_CHARS_MAX);
         Err(Failure::UnknownMethod(path.collect()))
     } else if rpc.is_open {
-        Ok(Caller::nobody())
+        Ok(settings.auth.anyone(headers, peer))
     } else {
         settings.auth.caller(headers, peer)
     };

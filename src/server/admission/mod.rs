@@ -7,3 +7,4 @@ pub(super) mod in_flight;
 pub(super) mod messages;
 pub(super) mod rpc;
 pub(super) mod tally;
+pub(super) mod tokens;

@@ -54,7 +54,7 @@ const fn open(name: &'static str, path: &'static str, kind: Kind) -> Rpc {
 const UNKNOWN: Rpc = open("unknown", "", Kind::Look);
 
 /// All of them; a test holds ours to the proto file.
-const RPCS: [Rpc; 12] = [
+const RPCS: [Rpc; 13] = [
     rpc(
         "InferBatchComposite",
         "/lipsync.MultiTenantLipSync/InferBatchComposite",
@@ -79,6 +79,7 @@ const RPCS: [Rpc; 12] = [
         "/lipsync.LipSync/GetServerInfo",
         Kind::Look,
     ),
+    rpc("GetUsage", "/lipsync.LipSync/GetUsage", Kind::Look),
     open("health.Check", "/grpc.health.v1.Health/Check", Kind::Look),
     open("health.Watch", "/grpc.health.v1.Health/Watch", Kind::Watch),
     open(

@@ -16,6 +16,7 @@ use crate::server::grpc::convert;
 use crate::server::grpc::status::{Failure, Violation};
 use crate::server::grpc::zero_copy::Frames;
 use crate::server::state::ServerState;
+use crate::tenants::Usage;
 use crate::wire::{CompositeBatchRequest, CompositeBatchResponse, Floats};
 
 const BATCH_MAX: usize = BATCH_FRAMES_MAX as usize;
@@ -45,9 +46,17 @@ pub(in crate::server) async fn infer(
         return Err(Failure::invalid("model_id", "it is empty"));
     }
     let id = model_id.as_str();
-    let spec = state.registry().spec(id).ok_or_else(|| unknown(id))?;
+    let spec = state.registry().spec(id);
+    let spec = spec.filter(|_| call.caller.may_use(id));
+    let spec = spec.ok_or_else(|| unknown(id))?;
     // Up to 61 MB of floats are looked at.
     let batch = cpu::run(move || check(&request)).await??;
+    if let Err(failure) = call.caller.take_frames(batch.size) {
+        state
+            .accounts()
+            .refused(call.caller.name(), failure.reason());
+        return Err(failure);
+    }
     check_start(state, &spec, batch.start).await?;
 
     let lease = state.registry().lease(id).await?;
@@ -61,6 +70,14 @@ pub(in crate::server) async fn infer(
         state.metrics().frame(id, &frame.timings);
     }
     let load = lease.load_time();
+    let bytes = frames.iter().map(|frame| frame.image.byte_len() as u64);
+    let usage = Usage {
+        frames: frames.len() as u64,
+        inference_us: micros(inference),
+        bytes: bytes.sum(),
+        load_us: load.map_or(0, micros),
+    };
+    state.accounts().record(call.caller.name(), id, usage);
     drop(lease);
     let (response, frames) = convert::batch_response(frames, load, call.arrival.elapsed());
     let limit = state.message_bytes_max();
@@ -68,6 +85,10 @@ pub(in crate::server) async fn infer(
         bytes if bytes > limit => Err(Failure::AnswerTooLarge { bytes, limit }),
         _ => Ok((response, frames)),
     }
+}
+
+pub(in crate::server) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Batch {

@@ -1,12 +1,12 @@
 //! The calls of the two services: each is unpacked, done, and its answer or failure packed again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::registry::{LoadMode, RegistryError};
-use crate::server::admission::auth::{Caller, Rights};
+use crate::server::admission::auth::Caller;
 use crate::server::admission::gate::{Call, ErrorStyle, ToldInBand};
 use crate::server::grpc::convert;
 use crate::server::grpc::convert::InBand;
@@ -72,14 +72,14 @@ impl Service {
         })
     }
 
-    fn stats(&self, id: &str, rights: Rights) -> Result<wire::GetModelStatsResponse, Failure> {
+    fn stats(&self, id: &str, caller: &Caller) -> Result<wire::GetModelStatsResponse, Failure> {
         let registry = self.state.registry();
-        if !id.is_empty() && registry.spec(id).is_none() {
+        if !id.is_empty() && (registry.spec(id).is_none() || !caller.may_use(id)) {
             return Err(RegistryError::UnknownModel { id: id.into() }.into());
         }
         let snapshot = registry.snapshot();
-        let models = convert::models(&self.state, &snapshot, rights, |model| {
-            id.is_empty() || id == model
+        let models = convert::models(&self.state, &snapshot, caller.rights, |model| {
+            (id.is_empty() || id == model) && caller.may_use(model)
         });
         Ok(convert::stats_response(&snapshot, models))
     }
@@ -112,7 +112,9 @@ impl MultiTenantLipSync for Service {
     ) -> Result<Response<wire::ListModelsResponse>, Status> {
         let (call, _) = unpack(request);
         let snapshot = self.state.registry().snapshot();
-        let models = convert::models(&self.state, &snapshot, call.caller.rights, |_| true);
+        let models = convert::models(&self.state, &snapshot, call.caller.rights, |model| {
+            call.caller.may_use(model)
+        });
         Ok(Response::new(wire::ListModelsResponse { models }))
     }
 
@@ -121,7 +123,9 @@ impl MultiTenantLipSync for Service {
         request: Request<wire::LoadModelRequest>,
     ) -> Result<Response<wire::LoadModelResponse>, Status> {
         let (call, request) = unpack(request);
+        let id = request.model_id.clone();
         let result = self.load(request).await;
+        audit(&call.caller, "load", &id, &result);
         answer(&call, result)
     }
 
@@ -130,7 +134,9 @@ impl MultiTenantLipSync for Service {
         request: Request<wire::UnloadModelRequest>,
     ) -> Result<Response<wire::UnloadModelResponse>, Status> {
         let (call, request) = unpack(request);
+        let id = request.model_id.clone();
         let result = self.unload(request).await;
+        audit(&call.caller, "unload", &id, &result);
         answer(&call, result)
     }
 
@@ -141,7 +147,7 @@ impl MultiTenantLipSync for Service {
         let (call, request) = unpack(request);
         // The response has no place for an error.
         let rights = call.caller.rights;
-        let stats = self.stats(&request.model_id, rights);
+        let stats = self.stats(&request.model_id, &call.caller);
         stats.map(Response::new).map_err(|f| f.status(rights))
     }
 
@@ -165,12 +171,76 @@ impl LipSync for Service {
         Ok(talk::talk(Arc::clone(&self.state), call, requests))
     }
 
+    async fn get_usage(
+        &self,
+        request: Request<wire::GetUsageRequest>,
+    ) -> Result<Response<wire::GetUsageResponse>, Status> {
+        let (call, request) = unpack(request);
+        let usage = usage(&self.state, request, &call.caller);
+        usage
+            .map(Response::new)
+            .map_err(|failure| failure.status(call.caller.rights))
+    }
+
     async fn get_server_info(
         &self,
         _: Request<wire::GetServerInfoRequest>,
     ) -> Result<Response<wire::GetServerInfoResponse>, Status> {
         Ok(Response::new(convert::info_response(&self.state)))
     }
+}
+
+/// What `caller` may know of the accounts.
+fn usage(
+    state: &ServerState,
+    request: wire::GetUsageRequest,
+    caller: &Caller,
+) -> Result<wire::GetUsageResponse, Failure> {
+    let since = match u64::try_from(request.since_unix_ms) {
+        Ok(0) => None,
+        Ok(ms) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms)),
+        Err(_) => return Err(Failure::invalid("since_unix_ms", "it is negative")),
+    };
+    let accounts = state.accounts();
+    let is_shown = |tenant: &str| caller.rights.may_operate() || tenant == caller.name();
+    let sums = accounts.since(since).into_iter();
+    let refusals = accounts.refusals().into_iter();
+    let milliseconds = |micros: u64| micros as f64 / 1e3;
+    Ok(wire::GetUsageResponse {
+        usage: sums
+            .filter(|((tenant, _), _)| is_shown(tenant))
+            .map(|((tenant, model_id), usage)| wire::TenantUsage {
+                tenant,
+                model_id,
+                frames: usage.frames as i64,
+                inference_ms: milliseconds(usage.inference_us),
+                bytes: usage.bytes as i64,
+                load_ms: milliseconds(usage.load_us),
+            })
+            .collect(),
+        refusals: refusals
+            .filter(|(tenant, ..)| is_shown(tenant))
+            .map(|(tenant, reason, calls)| wire::TenantRefusals {
+                tenant,
+                reason: reason.to_owned(),
+                calls: calls as i64,
+            })
+            .collect(),
+        kept: accounts.are_kept(),
+    })
+}
+
+/// One line for every act of an operator, by whom, and whether it came to anything.
+fn audit<T>(caller: &Caller, act: &'static str, model: &str, result: &Result<T, Failure>) {
+    let outcome = result.as_ref().map_or_else(Failure::reason, |_| "OK");
+    tracing::info!(
+        target: "lipsync::audit",
+        tenant = caller.name(),
+        act,
+        model,
+        outcome,
+        "audit"
+    );
 }
 
 /// The message, and what the gate found out about its call.

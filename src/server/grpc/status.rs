@@ -93,6 +93,22 @@ pub enum Failure {
         "the server has no memory for this message now; retry, or raise server.message_memory_mb"
     )]
     NoMessageMemory,
+    /// The tenant has as many calls or streams open as it may have.
+    #[error("this tenant has {limit} {what} in progress, which is its limit; retry")]
+    TenantLimit {
+        /// Requests or streams.
+        what: &'static str,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The tenant asks for more frames than its rate.
+    #[error("this tenant may ask for {limit} frames a second; retry in {} ms", retry_after.as_millis())]
+    TooFast {
+        /// Frames a second.
+        limit: usize,
+        /// When there are enough again.
+        retry_after: Duration,
+    },
     /// The answer is larger than a message may be.
     #[error(
         "the frames take {bytes} bytes and server.max_message_size_mb allows {}: ask for fewer at once, or for JPEG",
@@ -262,6 +278,12 @@ impl Failure {
             Self::NoMessageMemory => {
                 Verdict::transient(Code::ResourceExhausted, "NO_MESSAGE_MEMORY")
                     .retry_after(RETRY_SOON)
+            }
+            Self::TenantLimit { .. } => {
+                Verdict::transient(Code::ResourceExhausted, "TENANT_LIMIT").retry_after(RETRY_SOON)
+            }
+            Self::TooFast { retry_after, .. } => {
+                Verdict::transient(Code::ResourceExhausted, "RATE_LIMIT").retry_after(*retry_after)
             }
             Self::AnswerTooLarge { .. } => Verdict::new(Code::OutOfRange, "ANSWER_TOO_LARGE"),
             Self::Draining => Verdict::transient(Code::Unavailable, "SHUTTING_DOWN"),

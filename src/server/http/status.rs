@@ -50,14 +50,16 @@ pub(super) async fn status(
     headers: HeaderMap,
 ) -> Response {
     let settings = state.settings();
-    if let Err(failure) = settings.auth.caller(&headers, Some(peer)) {
-        return (StatusCode::UNAUTHORIZED, failure.to_string()).into_response();
-    }
+    let caller = match settings.auth.caller(&headers, Some(peer)) {
+        Ok(caller) => caller,
+        Err(failure) => return (StatusCode::UNAUTHORIZED, failure.to_string()).into_response(),
+    };
     let snapshot = state.registry().snapshot();
     let phase = state.phase();
     let models = snapshot
         .models
         .iter()
+        .filter(|model| caller.may_use(&model.id))
         .filter_map(|model| self::model(&state, model))
         .collect();
     Json(Status {

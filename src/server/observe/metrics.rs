@@ -66,8 +66,8 @@ struct Totals {
 }
 
 impl Metrics {
-    /// Counters at zero, and what `collector` reads when asked.
-    pub(in crate::server) fn new(collector: impl Collector) -> Self {
+    /// Counters at zero, and what the collectors read when asked.
+    pub(in crate::server) fn new(collector: impl Collector, usage: impl Collector) -> Self {
         let mut registry = Registry::with_prefix("lipsync");
         let calls = Family::default();
         let call_seconds: Family<_, _, fn() -> Histogram> =
@@ -110,6 +110,7 @@ impl Metrics {
             stalls.clone(),
         );
         registry.register_collector(Box::new(collector));
+        registry.register_collector(Box::new(usage));
         Self {
             registry: Arc::new(registry),
             calls,

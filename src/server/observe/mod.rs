@@ -2,3 +2,4 @@
 
 pub(super) mod gauges;
 pub mod metrics;
+pub(in crate::server) mod usage;

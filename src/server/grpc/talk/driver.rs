@@ -5,6 +5,7 @@
 //! revoked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
@@ -17,9 +18,11 @@ use crate::pipeline::cpu::Panicked;
 use crate::server::admission::admit::{Admitted, Refused};
 use crate::server::admission::auth::{Caller, Rights};
 use crate::server::admission::gate::passed;
+use crate::server::grpc::batch::micros;
 use crate::server::grpc::status::Failure;
 use crate::server::state::{Phase, ServerState};
 use crate::talk::{self, Ending, Event, Input, InputError, LeasedAvatar, Note, TalkError};
+use crate::tenants::Usage;
 use crate::wire::TalkStart;
 
 /// How long the start message may take.
@@ -41,6 +44,8 @@ pub(in crate::server) enum Message {
 pub(in crate::server) struct Conversation {
     events: mpsc::Receiver<Event>,
     session: JoinSet<Result<Ending, Refused>>,
+    /// Bytes of pictures that have left, until they are counted with the next frame.
+    sent: Arc<AtomicU64>,
 }
 
 impl Conversation {
@@ -53,8 +58,13 @@ impl Conversation {
     ) -> Self {
         let (events, receiver) = mpsc::channel(1);
         let mut session = JoinSet::new();
-        session.spawn(async move { serve(&state, deadline, messages, admit, &events).await });
+        let sent = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&sent);
+        session.spawn(
+            async move { serve(&state, deadline, messages, admit, &events, &counted).await },
+        );
         Self {
+            sent,
             events: receiver,
             session,
         }
@@ -62,7 +72,12 @@ impl Conversation {
 
     /// What the client is to be told next; `None` when it is over. Nothing is lost if this is dropped.
     pub(in crate::server) async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        let event = self.events.recv().await;
+        if let Some(Event::Frame(frame)) = &event {
+            let bytes = frame.image.byte_len() as u64;
+            self.sent.fetch_add(bytes, Ordering::Relaxed);
+        }
+        event
     }
 
     /// How it ended, once [`Conversation::next`] gives nothing more.
@@ -91,6 +106,7 @@ async fn serve(
     messages: impl Stream<Item = Result<Message, InputError>> + Send,
     admit: impl FnOnce(Option<&str>) -> Result<Admitted, Refused>,
     events: &mpsc::Sender<Event>,
+    sent: &Arc<AtomicU64>,
 ) -> Result<Ending, Refused> {
     let mut messages = std::pin::pin!(messages);
     let refuse = |failure| Refused::new(failure, Rights::Use);
@@ -112,7 +128,7 @@ async fn serve(
             "the stream has started; open another one",
         )),
     });
-    let ending = converse(state, &start, &caller, deadline, inputs, events).await;
+    let ending = converse(state, &start, &caller, deadline, inputs, events, sent).await;
     drop(place);
     ending.map_err(|failure| Refused::new(failure, caller.rights))
 }
@@ -142,6 +158,7 @@ async fn converse(
     deadline: Option<Instant>,
     inputs: impl Stream<Item = Result<Input, InputError>> + Send,
     events: &mpsc::Sender<Event>,
+    sent: &Arc<AtomicU64>,
 ) -> Result<Ending, Failure> {
     let options = {
         let server = &state.settings().config.server;
@@ -153,12 +170,32 @@ async fn converse(
         check(start, limits)?
     };
     let conversation = async {
-        let lease = lease(state, start, options.start_index).await?;
+        let lease = lease(state, start, options.start_index, caller).await?;
+        if let Some(load) = lease.load_time() {
+            let usage = Usage {
+                load_us: micros(load),
+                ..Usage::default()
+            };
+            let name = caller.name();
+            state.accounts().record(name, &start.model_id, usage);
+        }
         let draining = state.reached(Phase::Draining);
         let avatar = LeasedAvatar::new(lease, {
             let (metrics, id) = (state.metrics().clone(), start.model_id.clone());
+            let sent = Arc::clone(sent);
+            let (caller, accounts) = (caller.clone(), Arc::clone(state.accounts()));
             move |note| match note {
-                Note::Frame(timings) => metrics.frame(&id, timings),
+                Note::Frame(timings) => {
+                    caller.charge_frames(1);
+                    let usage = Usage {
+                        frames: 1,
+                        inference_us: micros(timings.inference),
+                        bytes: sent.swap(0, Ordering::Relaxed),
+                        ..Usage::default()
+                    };
+                    accounts.record(caller.name(), &id, usage);
+                    metrics.frame(&id, timings);
+                }
                 Note::FirstFrame(took) => metrics.first_frame(took),
                 Note::Stalled => {
                     tracing::warn!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::audio::{Lookahead, PcmFormat, SPEECH_RATE_HZ};
 use crate::pipeline::{LoadedModel, SpeechError};
 use crate::registry::{Lease, RegistryError};
+use crate::server::admission::auth::Caller;
 use crate::server::grpc::batch;
 use crate::server::grpc::convert;
 use crate::server::grpc::status::{Failure, Violation};
@@ -21,15 +22,19 @@ pub(super) async fn lease(
     state: &ServerState,
     start: &TalkStart,
     index: u64,
+    caller: &Caller,
 ) -> Result<Lease<LoadedModel>, Failure> {
     let id = start.model_id.as_str();
     let spec = state
         .registry()
         .spec(id)
+        .filter(|_| caller.may_use(id))
         .ok_or_else(|| RegistryError::UnknownModel { id: id.into() })?;
     if spec.payload.audio_encoder_path.is_none() {
         return Err(SpeechError::NoEncoder { model: id.into() }.into());
     }
+    // The next stream waits for the debt of the last.
+    caller.take_frames(0)?;
     batch::check_start(state, &spec, index).await?;
     let lease = state.registry().lease(id).await?;
     let avatar = lease.avatar();

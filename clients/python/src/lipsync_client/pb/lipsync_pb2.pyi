@@ -374,6 +374,48 @@ class TalkSummary(_message.Message):
     skipped_frames: int
     def __init__(self, speech_frames: _Optional[int] = ..., idle_frames: _Optional[int] = ..., utterances: _Optional[int] = ..., visual_time_ms: _Optional[float] = ..., queue_time_ms: _Optional[float] = ..., inference_time_ms: _Optional[float] = ..., composite_time_ms: _Optional[float] = ..., encode_time_ms: _Optional[float] = ..., first_frame_ms: _Optional[float] = ..., late_frames: _Optional[int] = ..., total_time_ms: _Optional[float] = ..., skipped_frames: _Optional[int] = ...) -> None: ...
 
+class GetUsageRequest(_message.Message):
+    __slots__ = ("since_unix_ms",)
+    SINCE_UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    since_unix_ms: int
+    def __init__(self, since_unix_ms: _Optional[int] = ...) -> None: ...
+
+class GetUsageResponse(_message.Message):
+    __slots__ = ("usage", "refusals", "kept")
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    usage: _containers.RepeatedCompositeFieldContainer[TenantUsage]
+    refusals: _containers.RepeatedCompositeFieldContainer[TenantRefusals]
+    kept: bool
+    def __init__(self, usage: _Optional[_Iterable[_Union[TenantUsage, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[TenantRefusals, _Mapping]]] = ..., kept: bool = ...) -> None: ...
+
+class TenantUsage(_message.Message):
+    __slots__ = ("tenant", "model_id", "frames", "inference_ms", "bytes", "load_ms")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_MS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_MS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    model_id: str
+    frames: int
+    inference_ms: float
+    bytes: int
+    load_ms: float
+    def __init__(self, tenant: _Optional[str] = ..., model_id: _Optional[str] = ..., frames: _Optional[int] = ..., inference_ms: _Optional[float] = ..., bytes: _Optional[int] = ..., load_ms: _Optional[float] = ...) -> None: ...
+
+class TenantRefusals(_message.Message):
+    __slots__ = ("tenant", "reason", "calls")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    reason: str
+    calls: int
+    def __init__(self, tenant: _Optional[str] = ..., reason: _Optional[str] = ..., calls: _Optional[int] = ...) -> None: ...
+
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -353,6 +353,11 @@ class LipSyncStub(object):
                 request_serializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/lipsync.LipSync/GetUsage',
+                request_serializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class LipSyncServicer(object):
@@ -373,6 +378,13 @@ class LipSyncServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """What tenants have used: an admin sees all of them, every other caller itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LipSyncServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -385,6 +397,11 @@ def add_LipSyncServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetServerInfoRequest.FromString,
                     response_serializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetUsageRequest.FromString,
+                    response_serializer=lipsync__client_dot_pb_dot_lipsync__pb2.GetUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +459,33 @@ class LipSync(object):
             '/lipsync.LipSync/GetServerInfo',
             lipsync__client_dot_pb_dot_lipsync__pb2.GetServerInfoRequest.SerializeToString,
             lipsync__client_dot_pb_dot_lipsync__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lipsync.LipSync/GetUsage',
+            lipsync__client_dot_pb_dot_lipsync__pb2.GetUsageRequest.SerializeToString,
+            lipsync__client_dot_pb_dot_lipsync__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,
