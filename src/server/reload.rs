@@ -192,7 +192,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Keys of `server` that are fixed at start, and whether they differ.
-fn server_keys(old: &Server, new: &Server) -> [(&'static str, bool); 15] {
+fn server_keys(old: &Server, new: &Server) -> [(&'static str, bool); 16] {
     let (limits, wanted) = (&old.connections, &new.connections);
     let (messages, wanted_messages) = (&old.messages, &new.messages);
     [
