@@ -179,6 +179,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "capacity.video_cache_mb",
             old.capacity.video_cache_bytes != new.capacity.video_cache_bytes,
         ),
+        ("onnx", *onnx != new.onnx),
         ("logging.level", logging.level != new.logging.level),
         ("logging.format", logging.format != new.logging.format),
         ("logging.log_file", logging.log_file != new.logging.log_file),
