@@ -46,7 +46,9 @@ fn configuration(servers: &[(SocketAddr, SocketAddr)], ports: [u16; 2]) -> Strin
             lines.push(line);
             continue;
         };
-        let (name, address) = rest.split_once(' ').unwrap();
+        let mut words = rest.split(' ');
+        let (name, address) = (words.next().unwrap(), words.next().unwrap());
+        let options: Vec<&str> = words.collect();
         let index = NAMES.iter().position(|one| *one == name).unwrap();
         let Some((grpc, http)) = servers.get(index) else {
             continue;
@@ -56,7 +58,8 @@ fn configuration(servers: &[(SocketAddr, SocketAddr)], ports: [u16; 2]) -> Strin
         } else {
             http
         };
-        lines.push(format!("    server {name} {to} port {}", http.port()));
+        let (port, options) = (http.port(), options.join(" "));
+        lines.push(format!("    server {name} {to} port {port} {options}"));
     }
     lines.join("\n") + "\n"
 }
