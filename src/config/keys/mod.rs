@@ -124,9 +124,9 @@ fn capacity(mut s: Section<'_, '_>, base: &Path) -> Capacity {
             .map(|path| resolve(base, path)),
         video_cache_bytes: s.integer(
             "video_cache_mb",
-            64,
+            0,
             0..=1_048_576,
-            "memory for an avatar's prepared H.264, at most (8 to 20 MB for 100 backgrounds of 1280x720); what does not fit, and all of it at 0, is encoded whole for every viewer",
+            "memory for an avatar's prepared H.264, at most (8 to 20 MB for 100 backgrounds of 1280x720). 0: none is prepared and nothing is set aside, as long as no format uses it",
         ) * MIB,
         eviction_wait: s.seconds(
             "eviction_wait_seconds",

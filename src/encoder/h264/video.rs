@@ -1,6 +1,6 @@
 //! What all viewers of an avatar share: its prepared groups, filled in as they are made.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::base::{Base, samples};
 use super::group::{GroupBuilder, Prepared, PreparedGroup};
@@ -14,6 +14,8 @@ pub struct Video {
     plan: Arc<Plan>,
     qp: u8,
     memory_bytes_max: usize,
+    /// Held by whoever adds something. No code that can panic runs under it but counting.
+    keeping: Mutex<()>,
     groups: Vec<OnceLock<Arc<PreparedGroup>>>,
     bases: Vec<OnceLock<Arc<Base>>>,
 }
@@ -36,6 +38,7 @@ impl Video {
             plan,
             qp: qp.min(51),
             memory_bytes_max: usize::MAX,
+            keeping: Mutex::default(),
         }
     }
 
@@ -89,7 +92,7 @@ impl Video {
         group: usize,
         mut read: impl FnMut(usize) -> Result<Arc<Frame>, E>,
     ) -> Result<(), E> {
-        if self.is_prepared(group) {
+        if self.is_prepared(group) || self.memory_bytes_max == 0 {
             return Ok(());
         }
         let mut builder = GroupBuilder::new(&self.plan, group, self.qp);
@@ -101,9 +104,10 @@ impl Video {
                 _ => {
                     let frame = read(background)?;
                     let samples = samples(&frame);
-                    self.bases[background].get_or_init(|| {
-                        Arc::new(Base::new(&self.plan, background, &frame, &samples))
-                    });
+                    if self.bases[background].get().is_none() {
+                        let base = Base::new(&self.plan, background, &frame, &samples);
+                        self.keep_base(background, base);
+                    }
                     samples
                 }
             };
@@ -114,10 +118,22 @@ impl Video {
         Ok(())
     }
 
-    /// Keeps a group if there is room.
+    /// Keeps a group if there is room, and all its backgrounds have found some.
     fn keep(&self, group: usize, prepared: PreparedGroup) {
-        if self.memory_bytes() + prepared.memory_bytes() <= self.memory_bytes_max {
+        let _turn = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut backgrounds = self.plan.backgrounds(group);
+        let is_complete = backgrounds.all(|b| self.bases[b].get().is_some());
+        let bytes = self.memory_bytes() + prepared.memory_bytes();
+        if is_complete && bytes <= self.memory_bytes_max {
             self.groups[group].get_or_init(|| Arc::new(prepared));
+        }
+    }
+
+    /// Likewise of a background.
+    fn keep_base(&self, background: usize, base: Base) {
+        let _turn = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.memory_bytes() + base.memory_bytes() <= self.memory_bytes_max {
+            self.bases[background].get_or_init(|| Arc::new(base));
         }
     }
 
@@ -137,7 +153,7 @@ impl Video {
     pub fn restore(&self, group: usize, bytes: &[u8]) -> Result<(), StoredError> {
         let (prepared, bases) = stored::read(&self.plan, group, self.qp, bytes)?;
         for (background, base) in bases {
-            self.bases[background].get_or_init(|| Arc::new(base));
+            self.keep_base(background, base);
         }
         self.keep(group, prepared);
         Ok(())
