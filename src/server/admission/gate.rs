@@ -21,7 +21,7 @@ use tower::Service;
 use crate::server::admission::admit::{Refused, admit};
 use crate::server::admission::auth::Caller;
 use crate::server::admission::in_flight::Place;
-use crate::server::admission::messages::{Held, MessageLimits, Received};
+use crate::server::admission::messages::{Held, InUse, MessageLimits, Received};
 use crate::server::admission::rpc::{Kind, Rpc};
 use crate::server::admission::tally::{Guards, Tally};
 use crate::server::connections::{CallEnd, Peer};
@@ -152,6 +152,10 @@ fn message_limits(state: &ServerState, rpc: Rpc) -> MessageLimits {
         limit,
         time: server.messages.timeout,
         memory: state.messages().clone(),
+        in_use: match rpc.kind {
+            Kind::Stream | Kind::Watch => InUse::UntilTheNextIsAsked,
+            Kind::Look | Kind::Work => InUse::UntilTheCallEnds,
+        },
     }
 }
 

@@ -2,8 +2,8 @@
 //! together.
 //!
 //! gRPC writes a message's length before it. So a message is refused, or waits for memory, before more of it is read than
-//! the window of its stream. What it took is given back when its call has ended; in a stream, when the next message
-//! begins.
+//! the window of its stream. What it took is given back when its call has ended; in a stream, when the next message is
+//! asked for: a client that says no more holds nothing.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +72,17 @@ pub(super) struct MessageLimits {
     pub(super) time: Duration,
     /// What all share.
     pub(super) memory: MessageMemory,
+    /// How long a message is in use.
+    pub(super) in_use: InUse,
+}
+
+/// How long a message that has been read is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InUse {
+    /// It is what the call is about.
+    UntilTheCallEnds,
+    /// It is one of many, and has been taken over by whoever asks for the next.
+    UntilTheNextIsAsked,
 }
 
 /// A request's body that keeps to its limits.
@@ -151,14 +162,17 @@ impl<B> Received<B> {
                 }
             }
         }
-        let is_between = matches!(self.at, At::Prefix { count: 0, .. });
-        if is_between {
+        if self.is_between() {
             self.due = None;
         } else if self.due.is_none() || begun > 0 {
             let due = Instant::now() + self.limits.time;
             self.due = Some(Box::pin(tokio::time::sleep_until(due)));
         }
         Ok(begun)
+    }
+
+    fn is_between(&self) -> bool {
+        matches!(self.at, At::Prefix { count: 0, .. })
     }
 
     fn hold(&self, permit: Option<OwnedSemaphorePermit>) {
@@ -233,6 +247,9 @@ where
         }
         if self.waiting.is_some() {
             return self.poll_waiting(cx);
+        }
+        if self.limits.in_use == InUse::UntilTheNextIsAsked && self.is_between() {
+            self.hold(None);
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {

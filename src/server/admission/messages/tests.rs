@@ -10,6 +10,7 @@ fn limits(bytes_max: usize, memory: usize) -> MessageLimits {
         limit: "the test",
         time: Duration::from_secs(10),
         memory: MessageMemory::new(memory, Duration::from_millis(20)),
+        in_use: InUse::UntilTheCallEnds,
     }
 }
 
@@ -96,6 +97,31 @@ async fn a_stream_holds_the_memory_of_one_message() {
     }
     assert!(stream.frame().await.unwrap().is_ok());
     assert_eq!(free.available_permits(), all, "small ones are not counted");
+}
+
+#[tokio::test]
+async fn a_stream_that_says_no_more_holds_nothing() {
+    let limits = MessageLimits {
+        in_use: InUse::UntilTheNextIsAsked,
+        ..limits(1 << 20, 1 << 20)
+    };
+    let free = Arc::clone(&limits.memory.free);
+    let all = free.available_permits();
+    let bytes = message(600_000);
+    let pieces: Vec<Vec<u8>> = bytes.chunks(100_000).map(<[u8]>::to_vec).collect();
+    let count = pieces.len();
+    let frames =
+        futures::stream::iter(pieces).map(|piece| Ok::<_, Status>(Frame::data(Bytes::from(piece))));
+    let quiet = StreamBody::new(frames.chain(futures::stream::pending()));
+    let mut stream = Received::new(quiet, limits, Held::default());
+    for _ in 0..count {
+        assert!(stream.frame().await.unwrap().is_ok());
+        assert_eq!(free.available_permits(), all - 586);
+    }
+    // The whole message is here; whoever has read it asks for the next, which does not come.
+    let next = tokio::time::timeout(Duration::from_millis(1), stream.frame());
+    assert!(next.await.is_err());
+    assert_eq!(free.available_permits(), all);
 }
 
 #[tokio::test(start_paused = true)]
